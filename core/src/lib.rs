@@ -1,3 +1,4 @@
 //! Placeholder.
 
+pub mod chat;
 pub mod control;
