@@ -388,7 +388,6 @@ fn as_strs(names: &std::collections::BTreeSet<String>) -> Vec<&str> {
     names.iter().map(String::as_str).collect()
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the signature map_err wants")]
 fn refuse_text(error: TextError) -> Refusal {
     let code = match error {
         TextError::TooLong { .. } => ControlError::TextTooLong,
