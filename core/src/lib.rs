@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod congestion;
+pub mod mtu;
 pub mod pacing;
 pub mod recovery;
 pub mod timer_wheel;
