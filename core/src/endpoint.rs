@@ -35,7 +35,12 @@ pub struct Outgoing {
 
 impl Outgoing {
     pub(crate) const fn single(to: SocketAddr, bytes: usize) -> Self {
-        Self { to, bytes, segment_bytes: bytes, is_mtu_probe: false }
+        Self {
+            to,
+            bytes,
+            segment_bytes: bytes,
+            is_mtu_probe: false,
+        }
     }
 }
 
@@ -108,7 +113,10 @@ pub struct Endpoint {
 
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Endpoint").field("associations", &self.by_id.len()).finish_non_exhaustive()
+        formatter
+            .debug_struct("Endpoint")
+            .field("associations", &self.by_id.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -152,12 +160,17 @@ impl Endpoint {
     #[must_use]
     pub fn association(&self, id: u32) -> Option<&ServerAssociation> {
         let slot = *self.by_id.get(&id)?;
-        self.entries[slot as usize].as_ref().map(|entry| &entry.association)
+        self.entries[slot as usize]
+            .as_ref()
+            .map(|entry| &entry.association)
     }
 
     /// All associations.
     pub fn associations(&self) -> impl Iterator<Item = &ServerAssociation> {
-        self.entries.iter().flatten().map(|entry| &entry.association)
+        self.entries
+            .iter()
+            .flatten()
+            .map(|entry| &entry.association)
     }
 
     /// Whether an association number is in use.
@@ -177,18 +190,27 @@ impl Endpoint {
             u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)
         });
         if slot as usize >= self.wheel.capacity() {
-            let wanted = u32::try_from(self.wheel.capacity() * 2).unwrap_or(u32::MAX).max(slot + 1);
+            let wanted = u32::try_from(self.wheel.capacity() * 2)
+                .unwrap_or(u32::MAX)
+                .max(slot + 1);
             self.wheel.grow(wanted);
         }
         self.by_id.insert(config.id, slot);
         let association = ServerAssociation::new(now, config);
-        self.entries[slot as usize] = Some(Entry { association, deficit: 0, ready: false });
+        self.entries[slot as usize] = Some(Entry {
+            association,
+            deficit: 0,
+            ready: false,
+        });
         self.rearm(now, slot);
         true
     }
 
     fn slot(&self, id: u32) -> Result<u32, ConfigError> {
-        self.by_id.get(&id).copied().ok_or(ConfigError::UnknownAssociation)
+        self.by_id
+            .get(&id)
+            .copied()
+            .ok_or(ConfigError::UnknownAssociation)
     }
 
     /// Begins a stream; see [`ServerAssociation::start_stream`].
@@ -208,29 +230,39 @@ impl Endpoint {
         let Some(entry) = &mut self.entries[slot as usize] else {
             return Err(ConfigError::UnknownAssociation);
         };
-        entry.association.start_stream(stream, source, file_bytes, missing, &mut self.pool)?;
+        entry
+            .association
+            .start_stream(stream, source, file_bytes, missing, &mut self.pool)?;
         self.touch(now, slot);
         Ok(())
     }
 
     /// The shell has bytes or hashes of `source` again.
     pub fn source_ready(&mut self, now: Timestamp, id: u32, source: SourceKey) {
-        self.with(now, id, |association, _, _| association.source_ready(source));
+        self.with(now, id, |association, _, _| {
+            association.source_ready(source)
+        });
     }
 
     /// Ends one stream early; the client is told.
     pub fn end_stream(&mut self, now: Timestamp, id: u32, stream: u32, end: StreamEnd) {
-        self.with(now, id, |association, pool, events| association.end_stream(stream, end, pool, events));
+        self.with(now, id, |association, pool, events| {
+            association.end_stream(stream, end, pool, events)
+        });
     }
 
     /// Ends every stream of `source` early.
     pub fn end_source(&mut self, now: Timestamp, id: u32, source: SourceKey, end: StreamEnd) {
-        self.with(now, id, |association, pool, events| association.end_source(source, end, pool, events));
+        self.with(now, id, |association, pool, events| {
+            association.end_source(source, end, pool, events)
+        });
     }
 
     /// Closes an association; the client is told once.
     pub fn close(&mut self, now: Timestamp, id: u32, reason: CloseReason) {
-        self.with(now, id, |association, pool, events| association.close(now, reason, pool, events));
+        self.with(now, id, |association, pool, events| {
+            association.close(now, reason, pool, events)
+        });
     }
 
     fn with(
@@ -263,17 +295,26 @@ impl Endpoint {
         let Ok(slot) = self.slot(header.association) else {
             return self.drops.count(DropReason::UnknownAssociation);
         };
-        let Some(entry) = &mut self.entries[slot as usize] else { return };
+        let Some(entry) = &mut self.entries[slot as usize] else {
+            return;
+        };
         let (pool, events) = (&mut self.pool, &mut self.events);
-        entry.association.handle_packet(now, from, ecn, header, datagram, pool, events);
+        entry
+            .association
+            .handle_packet(now, from, ecn, header, datagram, pool, events);
         self.touch(now, slot);
     }
 
     /// Fires what is due.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         while let Some(slot) = self.wheel.pop_expired(now) {
-            let Some(entry) = &mut self.entries[slot as usize] else { continue };
-            if entry.association.handle_timeout(now, &mut self.pool, &mut self.events) {
+            let Some(entry) = &mut self.entries[slot as usize] else {
+                continue;
+            };
+            if entry
+                .association
+                .handle_timeout(now, &mut self.pool, &mut self.events)
+            {
                 self.forget(slot);
             } else {
                 self.touch(now, slot);
@@ -308,7 +349,9 @@ impl Endpoint {
     }
 
     fn rearm(&mut self, now: Timestamp, slot: u32) {
-        let Some(entry) = &mut self.entries[slot as usize] else { return };
+        let Some(entry) = &mut self.entries[slot as usize] else {
+            return;
+        };
         let association = &mut entry.association;
         let mut deadline = association.next_timeout();
         if let Some(release) = association.pacing_release(now) {

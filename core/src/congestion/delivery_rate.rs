@@ -5,6 +5,7 @@
 //! time it took to send that and the time it took to acknowledge it, is one rate sample. Two
 //! acknowledgements that merely arrive close together therefore never look like a fast path.
 
+use super::rate_over;
 use crate::units::Timestamp;
 use std::time::Duration;
 
@@ -110,7 +111,7 @@ impl DeliveryRate {
         }
         let delivered = self.delivered - newest.delivered;
         Some(RateSample {
-            delivery_rate_bytes_per_second: per_second(delivered, interval),
+            delivery_rate_bytes_per_second: rate_over(delivered, interval),
             delivered,
             prior_delivered: newest.delivered,
             interval,
@@ -154,12 +155,6 @@ impl DeliveryRate {
     pub const fn lost(&self) -> u64 {
         self.lost
     }
-}
-
-/// `bytes` over `span` as bytes per second, saturating.
-fn per_second(bytes: u64, span: Duration) -> u64 {
-    let rate = u128::from(bytes) * 1_000_000_000 / span.as_nanos().max(1);
-    u64::try_from(rate).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! [`delivery_rate`]. Bytes are UDP payload bytes everywhere; path probes (MTU) are not reported.
 
 pub mod aimd;
+pub mod cubic;
 pub mod delivery_rate;
 
 use crate::units::Timestamp;
@@ -108,18 +109,21 @@ pub trait CongestionController {
 /// The algorithms a user can choose from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {
+    /// The standard of today's TCP (RFC 9438): loss is congestion.
+    Cubic,
     /// One more per expected acknowledgement, half per unexpected one.
     Aimd,
 }
 
 impl Algorithm {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Aimd];
+    pub const ALL: [Self; 2] = [Self::Cubic, Self::Aimd];
 
     /// The name as the user writes it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Cubic => "cubic",
             Self::Aimd => "aimd",
         }
     }
@@ -148,8 +152,14 @@ impl FromStr for Algorithm {
 }
 
 /// One of the algorithms, dispatched without indirection.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one per association, and the default algorithm is the largest"
+)]
 #[derive(Clone, Debug)]
 pub enum Controller {
+    /// See [`cubic`].
+    Cubic(cubic::Cubic),
     /// See [`aimd`].
     Aimd(aimd::Aimd),
 }
@@ -158,8 +168,8 @@ impl Controller {
     /// Starts `algorithm` for datagrams of `datagram_bytes` UDP payload.
     #[must_use]
     pub fn new(algorithm: Algorithm, now: Timestamp, datagram_bytes: u64) -> Self {
-        let _ = now;
         match algorithm {
+            Algorithm::Cubic => Self::Cubic(cubic::Cubic::new(now, datagram_bytes)),
             Algorithm::Aimd => Self::Aimd(aimd::Aimd::new(datagram_bytes)),
         }
     }
@@ -169,6 +179,7 @@ impl Controller {
 macro_rules! dispatch {
     ($self:ident, $controller:ident => $call:expr) => {
         match $self {
+            Controller::Cubic($controller) => $call,
             Controller::Aimd($controller) => $call,
         }
     };
@@ -216,6 +227,16 @@ impl CongestionController for Controller {
     }
 }
 
+/// Paths with a shorter round trip than this are not paced while they lose nothing: their queues
+/// drain faster than timers fire.
+const UNPACED_RTT: Duration = Duration::from_millis(2);
+
+/// `bytes` over `span` as bytes per second, saturating.
+fn rate_over(bytes: u64, span: Duration) -> u64 {
+    let rate = u128::from(bytes) * 1_000_000_000 / span.as_nanos().max(1);
+    u64::try_from(rate).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,7 +247,7 @@ mod tests {
             assert_eq!(algorithm.to_string().parse(), Ok(algorithm));
             let controller = Controller::new(algorithm, Timestamp::ZERO, 1_472);
             assert_eq!(controller.name(), algorithm.name());
-            assert!(controller.cwnd() >= 4 * 1_472);
+            assert!(controller.cwnd() >= 2 * 1_472);
         }
         assert_eq!("reno".parse::<Algorithm>(), Err(UnknownAlgorithm));
     }

@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn a_gap_is_lost_a_quarter_of_a_round_trip_later() {
-        let (mut sent, rtt, mut detector) = (SentPackets::default(), path(40), LossDetector::default());
+        let (mut sent, rtt, mut detector) =
+            (SentPackets::default(), path(40), LossDetector::default());
         let (first, second) = (send(&mut sent, at(0)), send(&mut sent, at(1)));
         sent.acknowledge(second);
         detector.on_acked(at(41), second, at(1));
@@ -133,7 +134,8 @@ mod tests {
 
     #[test]
     fn packets_sent_after_the_newest_acknowledged_are_never_lost_here() {
-        let (mut sent, rtt, mut detector) = (SentPackets::default(), path(40), LossDetector::default());
+        let (mut sent, rtt, mut detector) =
+            (SentPackets::default(), path(40), LossDetector::default());
         let first = send(&mut sent, at(0));
         send(&mut sent, at(1));
         sent.acknowledge(first);
@@ -149,7 +151,11 @@ mod tests {
         let narrow = detector.reordering_window(&rtt);
         detector.on_spurious(at(100));
         detector.on_spurious(at(101));
-        assert_eq!(detector.reordering_window(&rtt), narrow * 2, "once per round trip");
+        assert_eq!(
+            detector.reordering_window(&rtt),
+            narrow * 2,
+            "once per round trip"
+        );
         for round in 0..20 {
             detector.on_spurious(at(200 + round * 50));
         }

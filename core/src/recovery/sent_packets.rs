@@ -146,7 +146,9 @@ impl SentPackets {
     /// The record of `number` when it is still remembered.
     #[must_use]
     pub fn get(&self, number: u64) -> Option<&SentPacket> {
-        (self.head..self.next).contains(&number).then(|| &self.records[self.index(number)])
+        (self.head..self.next)
+            .contains(&number)
+            .then(|| &self.records[self.index(number)])
     }
 
     /// Makes room for `packets` more transmissions; false when the window is at its bound.
@@ -183,7 +185,10 @@ impl SentPackets {
 
     fn push_record(&mut self, record: SentPacket) -> u64 {
         let number = self.next;
-        debug_assert!(number - self.head < self.records.len() as u64, "reserve first");
+        debug_assert!(
+            number - self.head < self.records.len() as u64,
+            "reserve first"
+        );
         if number.is_multiple_of(64) {
             let word = self.acked_word(number / 64);
             self.acked[word] = 0;
@@ -195,7 +200,13 @@ impl SentPackets {
     }
 
     /// Notes a transmission; [`Self::reserve`] made room for it. Returns its packet number.
-    pub fn push(&mut self, now: Timestamp, snapshot: Snapshot, content: Content, bytes: u32) -> u64 {
+    pub fn push(
+        &mut self,
+        now: Timestamp,
+        snapshot: Snapshot,
+        content: Content,
+        bytes: u32,
+    ) -> u64 {
         self.in_flight_bytes += u64::from(bytes);
         self.in_flight_packets += 1;
         self.push_record(SentPacket {
@@ -215,7 +226,10 @@ impl SentPackets {
 
     /// Gives a number to a packet that asks for no acknowledgement; one that comes anyway means nothing.
     pub fn push_settled(&mut self) {
-        self.push_record(SentPacket { state: State::Acked, ..EMPTY });
+        self.push_record(SentPacket {
+            state: State::Acked,
+            ..EMPTY
+        });
     }
 
     /// The bits of `word` (packet numbers from `64 * index`) that are new: remembered and not acknowledged yet.
@@ -327,7 +341,10 @@ mod tests {
         for _ in 0..10 {
             push(&mut sent, 100);
         }
-        assert_eq!((sent.in_flight_bytes(), sent.in_flight_packets()), (1000, 10));
+        assert_eq!(
+            (sent.in_flight_bytes(), sent.in_flight_packets()),
+            (1000, 10)
+        );
         assert_eq!(sent.acknowledge(3).state, State::InFlight);
         assert_eq!(sent.declare_lost(0).bytes, 100);
         assert_eq!(sent.acknowledge(0).state, State::Lost, "spurious");

@@ -43,8 +43,10 @@ impl ServerAssociation {
         let mut newly = Newly::default();
         let last_word = largest / 64;
         // From the oldest word upwards, so that "the lowest outstanding" means what it says.
-        for (back, word) in (0_u64..).zip(ack.words).rev() {
-            let Some(index) = last_word.checked_sub(back) else { continue };
+        for (back, word) in ack.words.iter().enumerate().rev() {
+            let Some(index) = last_word.checked_sub(back as u64) else {
+                continue;
+            };
             let fresh = self.sent.new_bits(index, word.get());
             self.acknowledge_word(now, index * 64, fresh, &mut newly, pool, events)?;
         }
@@ -52,10 +54,16 @@ impl ServerAssociation {
         let ce_marks = self.apply_newest(number, ack);
 
         let delay = Duration::from_micros(u64::from(ack.header.delay_us.get()));
-        let sample = newly.newest.filter(|(newest, ..)| *newest == largest).map(|(_, sent, _)| now - sent);
+        let sample = newly
+            .newest
+            .filter(|(newest, ..)| *newest == largest)
+            .map(|(_, sent, _)| now - sent);
         if let Some(sample) = sample {
             self.rtt.update(now, sample, delay);
-            events.push_back(ServerEvent::RttSample { association: self.config.id, rtt: self.rtt.latest() });
+            events.push_back(ServerEvent::RttSample {
+                association: self.config.id,
+                rtt: self.rtt.latest(),
+            });
         }
         if newly.spurious_packets > 0 {
             self.stats.spurious_losses += newly.spurious_packets;
@@ -68,7 +76,13 @@ impl ServerAssociation {
             self.timeout_count = 0;
             self.timeout_base = now;
         }
-        self.report_ack(now, &newly, prior_in_flight, sample.map(|s| s.saturating_sub(delay)), ce_marks);
+        self.report_ack(
+            now,
+            &newly,
+            prior_in_flight,
+            sample.map(|s| s.saturating_sub(delay)),
+            ce_marks,
+        );
         self.refresh_pacing(now);
         Ok(())
     }
@@ -118,10 +132,16 @@ impl ServerAssociation {
         events: &mut VecDeque<ServerEvent>,
     ) {
         match record.content {
-            Content::Cells { slot, stream, first, count } => {
+            Content::Cells {
+                slot,
+                stream,
+                first,
+                count,
+            } => {
                 let held = self.slots.get_mut(slot as usize).and_then(Option::as_mut);
                 if let Some(held) = held.filter(|held| held.id == stream) {
-                    held.acked.insert_range(first..first + u32::from(count), pool);
+                    held.acked
+                        .insert_range(first..first + u32::from(count), pool);
                     if held.acked.is_complete() {
                         self.finish_stream(stream, pool, events);
                     }
@@ -136,10 +156,20 @@ impl ServerAssociation {
         }
     }
 
-    fn finish_stream(&mut self, stream: u32, pool: &mut ChunkPool, events: &mut VecDeque<ServerEvent>) {
+    fn finish_stream(
+        &mut self,
+        stream: u32,
+        pool: &mut ChunkPool,
+        events: &mut VecDeque<ServerEvent>,
+    ) {
         if let Some(source) = self.free_stream(stream, pool) {
             let association = self.config.id;
-            events.push_back(ServerEvent::StreamFreed { association, stream, source, end: None });
+            events.push_back(ServerEvent::StreamFreed {
+                association,
+                stream,
+                source,
+                end: None,
+            });
         }
     }
 
@@ -152,8 +182,12 @@ impl ServerAssociation {
     ) -> Result<(), ProtocolViolation> {
         for progress in ack.streams {
             let (stream, lowest) = (progress.stream.get(), progress.lowest_missing.get());
-            let Some(slot) = self.by_id.get(&stream) else { continue };
-            let Some(held) = self.slots[*slot as usize].as_mut() else { continue };
+            let Some(slot) = self.by_id.get(&stream) else {
+                continue;
+            };
+            let Some(held) = self.slots[*slot as usize].as_mut() else {
+                continue;
+            };
             if lowest > held.layout.cells() {
                 return Err(ProtocolViolation::CellOutOfRange);
             }
@@ -196,7 +230,9 @@ impl ServerAssociation {
         let Some((_, sent, snapshot)) = newly.newest else {
             return;
         };
-        let rate = self.rate.on_ack(now, &snapshot, sent, delivered, self.rtt.min_rtt());
+        let rate = self
+            .rate
+            .on_ack(now, &snapshot, sent, delivered, self.rtt.min_rtt());
         self.congestion.on_ack(&AckEvent {
             now,
             newly_acked_bytes: delivered,
@@ -218,7 +254,10 @@ impl ServerAssociation {
 
     /// Declares lost what time says is lost, queues it again, and tells the congestion controller once.
     pub(crate) fn detect_losses(&mut self, now: Timestamp) {
-        let mut event = LossEvent { now, ..LossEvent::default() };
+        let mut event = LossEvent {
+            now,
+            ..LossEvent::default()
+        };
         while let Some(number) = self.loss.next_lost(now, &mut self.sent, &self.rtt) {
             self.lose(now, number, &mut event);
         }
@@ -227,7 +266,10 @@ impl ServerAssociation {
 
     /// Gives up everything in flight: the path was silent for several timeouts, or moved.
     pub(crate) fn declare_all_lost(&mut self, now: Timestamp) {
-        let mut event = LossEvent { now, ..LossEvent::default() };
+        let mut event = LossEvent {
+            now,
+            ..LossEvent::default()
+        };
         while let Some(number) = self.sent.oldest_in_flight().map(|(number, _)| number) {
             self.lose(now, number, &mut event);
         }
@@ -243,7 +285,10 @@ impl ServerAssociation {
         }
         self.stats.lost_packets += 1;
         self.rate.on_lost(u64::from(record.bytes));
-        if self.mtu.on_lost(record.bytes as usize, now, self.rtt.srtt()) {
+        if self
+            .mtu
+            .on_lost(record.bytes as usize, now, self.rtt.srtt())
+        {
             self.apply_datagram_bytes();
         }
         event.lost_bytes += u64::from(record.bytes);
@@ -267,7 +312,12 @@ impl ServerAssociation {
 
     fn requeue(&mut self, record: &SentPacket) {
         match record.content {
-            Content::Cells { slot, stream, first, count } => {
+            Content::Cells {
+                slot,
+                stream,
+                first,
+                count,
+            } => {
                 let open = self.slots.get(slot as usize).and_then(Option::as_ref);
                 if open.is_some_and(|held| held.id == stream) {
                     self.queue_resend(slot, stream, &(first..first + u32::from(count)), false);

@@ -14,15 +14,15 @@ use crate::cell_set::ChunkPool;
 use crate::congestion::delivery_rate::DeliveryRate;
 use crate::congestion::{Algorithm, CongestionController, Controller};
 use crate::endpoint::ServerEvent;
-use crate::error::{CloseReason, ConfigError, DropReason, ProtocolViolation, StreamEnd};
+use crate::error::{CloseReason, ConfigError, DropReason, StreamEnd};
 use crate::layout::{SegmentRange, StreamLayout};
 use crate::limits::{
     AMPLIFICATION_FACTOR, IDLE_TIMEOUT, INITIAL_RTT, KEEP_ALIVE, MAX_DATAGRAM_BYTES,
     MAX_DONE_ENTRIES, MAX_STREAM_ID, MAX_STREAMS, MIN_DATAGRAM_BYTES, PROTOCOL_VERSION,
 };
 use crate::mtu::Mtu;
-use crate::packet_number::{ReceivedPackets, expand};
 use crate::pacing::Pacer;
+use crate::packet_number::{ReceivedPackets, expand};
 use crate::protection::{Opener, Sealer, Secrets};
 use crate::recovery::loss::LossDetector;
 use crate::recovery::rtt::RttEstimator;
@@ -101,11 +101,26 @@ pub(crate) struct Candidate {
 /// A small packet to be sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum ControlPacket {
-    SynAck { to: SocketAddr, cookie: u64, time: u64, bytes: usize },
-    Echo { to: SocketAddr, kind: Kind, token: u64 },
+    SynAck {
+        to: SocketAddr,
+        cookie: u64,
+        time: u64,
+        bytes: usize,
+    },
+    Echo {
+        to: SocketAddr,
+        kind: Kind,
+        token: u64,
+    },
     DoneAck,
-    Reset { stream: u32, code: u16 },
-    Close { kind: Kind, code: u16 },
+    Reset {
+        stream: u32,
+        code: u16,
+    },
+    Close {
+        kind: Kind,
+        code: u16,
+    },
 }
 
 /// Cells to be sent again.
@@ -166,7 +181,9 @@ impl ServerAssociation {
         let tag = config.secrets.tag_bytes();
         let sizes = CELLS_LADDER
             .map(|cells| DATA_HEADER_BYTES + usize::from(cells * config.cell_bytes) + tag);
-        let max = config.max_datagram.clamp(MIN_DATAGRAM_BYTES, MAX_DATAGRAM_BYTES);
+        let max = config
+            .max_datagram
+            .clamp(MIN_DATAGRAM_BYTES, MAX_DATAGRAM_BYTES);
         let mtu = Mtu::new(&sizes, max);
         let datagram = mtu.current() as u64;
         let first_skip = 64 + token_of(&config.seed, b"skip", 0) % 512;
@@ -339,7 +356,13 @@ impl ServerAssociation {
         let mut first = run.start;
         while first < run.end {
             let count = u16::try_from(run.end - first).unwrap_or(u16::MAX);
-            self.resend.push_back(Resend { slot, stream, first, count, timeout_probe: probe });
+            self.resend.push_back(Resend {
+                slot,
+                stream,
+                first,
+                count,
+                timeout_probe: probe,
+            });
             first += u32::from(count);
         }
     }
@@ -353,7 +376,10 @@ impl ServerAssociation {
         events: &mut VecDeque<ServerEvent>,
     ) {
         if let Some(source) = self.free_stream(id, pool) {
-            self.push_control(ControlPacket::Reset { stream: id, code: end.code() });
+            self.push_control(ControlPacket::Reset {
+                stream: id,
+                code: end.code(),
+            });
             events.push_back(ServerEvent::StreamFreed {
                 association: self.config.id,
                 stream: id,
@@ -386,7 +412,10 @@ impl ServerAssociation {
             return;
         }
         if self.is_established() {
-            self.push_control(ControlPacket::Close { kind: Kind::Close, code: reason.code() });
+            self.push_control(ControlPacket::Close {
+                kind: Kind::Close,
+                code: reason.code(),
+            });
         }
         self.enter_closed(now, reason, pool, events);
     }
@@ -401,7 +430,9 @@ impl ServerAssociation {
         if self.is_closed() {
             return;
         }
-        self.phase = Phase::Closed { until: now + self.rtt.pto(Duration::ZERO) * LINGER_PTOS };
+        self.phase = Phase::Closed {
+            until: now + self.rtt.pto(Duration::ZERO) * LINGER_PTOS,
+        };
         let streams: Vec<u32> = self.by_id.keys().copied().collect();
         for stream in streams {
             if let Some(source) = self.free_stream(stream, pool) {
@@ -415,7 +446,10 @@ impl ServerAssociation {
             }
         }
         self.resend.clear();
-        events.push_back(ServerEvent::Closed { association: self.config.id, reason });
+        events.push_back(ServerEvent::Closed {
+            association: self.config.id,
+            reason,
+        });
     }
 
     pub(crate) fn push_control(&mut self, packet: ControlPacket) {
@@ -425,7 +459,10 @@ impl ServerAssociation {
     }
 
     /// Handles one datagram of this association, whose header is parsed.
-    #[expect(clippy::too_many_arguments, reason = "a datagram, where it came from, and what it may change")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a datagram, where it came from, and what it may change"
+    )]
     pub(crate) fn handle_packet(
         &mut self,
         now: Timestamp,
@@ -441,15 +478,23 @@ impl ServerAssociation {
         if self.received.is_replay(number) {
             return self.drops.count(DropReason::Replayed);
         }
-        let opened = self.opener.open_in_place(number, header.key_phase, packet, header.len());
+        let opened = self
+            .opener
+            .open_in_place(number, header.key_phase, packet, header.len());
         let Some(body) = opened else {
             return self.drops.count(DropReason::Unauthentic);
         };
-        let newest = self.received.largest().is_none_or(|largest| number > largest);
+        let newest = self
+            .received
+            .largest()
+            .is_none_or(|largest| number > largest);
         self.received.insert(number);
         if self.is_closed() {
             if header.kind == Kind::Close {
-                self.push_control(ControlPacket::Close { kind: Kind::CloseAck, code: 0 });
+                self.push_control(ControlPacket::Close {
+                    kind: Kind::CloseAck,
+                    code: 0,
+                });
             }
             return;
         }
@@ -490,7 +535,11 @@ impl ServerAssociation {
             Kind::Ping => {
                 let echo = Echo::ref_from_bytes(body).map_err(|_| DropReason::Unparsable)?;
                 let token = echo.token.get();
-                self.push_control(ControlPacket::Echo { to: from, kind: Kind::Pong, token });
+                self.push_control(ControlPacket::Echo {
+                    to: from,
+                    kind: Kind::Pong,
+                    token,
+                });
             }
             Kind::PathResponse => {
                 let echo = Echo::ref_from_bytes(body).map_err(|_| DropReason::Unparsable)?;
@@ -498,10 +547,17 @@ impl ServerAssociation {
             }
             Kind::Done => self.on_done(body, pool, events)?,
             Kind::Close => {
-                self.push_control(ControlPacket::Close { kind: Kind::CloseAck, code: 0 });
+                self.push_control(ControlPacket::Close {
+                    kind: Kind::CloseAck,
+                    code: 0,
+                });
                 let code = Close::ref_from_bytes(body).map_or(0, |close| close.code.get());
                 let finished = code == CloseReason::Finished.code();
-                let reason = if finished { CloseReason::Finished } else { CloseReason::Peer };
+                let reason = if finished {
+                    CloseReason::Finished
+                } else {
+                    CloseReason::Peer
+                };
                 self.enter_closed(now, reason, pool, events);
             }
             Kind::CloseAck | Kind::Pong => {}
@@ -525,7 +581,12 @@ impl ServerAssociation {
         }
         let cookie = self.cookie(from, bytes);
         let time = syn.time.get();
-        self.push_control(ControlPacket::SynAck { to: from, cookie, time, bytes });
+        self.push_control(ControlPacket::SynAck {
+            to: from,
+            cookie,
+            time,
+            bytes,
+        });
         Ok(())
     }
 
@@ -563,7 +624,10 @@ impl ServerAssociation {
         self.path = Some(from);
         self.credit = u64::from(ack.credit.get());
         self.timeout_base = now;
-        events.push_back(ServerEvent::Established { association: self.config.id, address: from });
+        events.push_back(ServerEvent::Established {
+            association: self.config.id,
+            address: from,
+        });
         Ok(())
     }
 
@@ -608,9 +672,13 @@ impl ServerAssociation {
     fn challenge(&mut self, now: Timestamp) {
         let allowed = self.control_packet_bytes::<Echo>();
         let pace = self.rtt.srtt();
-        let Some(candidate) = &mut self.candidate else { return };
+        let Some(candidate) = &mut self.candidate else {
+            return;
+        };
         let within = candidate.sent_bytes + allowed
-            <= candidate.received_bytes.saturating_mul(AMPLIFICATION_FACTOR);
+            <= candidate
+                .received_bytes
+                .saturating_mul(AMPLIFICATION_FACTOR);
         if now < candidate.next_challenge || !within {
             return;
         }
@@ -629,11 +697,15 @@ impl ServerAssociation {
     }
 
     fn on_path_response(&mut self, now: Timestamp, from: SocketAddr, token: u64) {
-        let Some(candidate) = self.candidate.filter(|c| c.token == token && c.address == from)
+        let Some(candidate) = self
+            .candidate
+            .filter(|c| c.token == token && c.address == from)
         else {
             return;
         };
-        let moved = self.path.is_none_or(|old| old.ip() != candidate.address.ip());
+        let moved = self
+            .path
+            .is_none_or(|old| old.ip() != candidate.address.ip());
         self.path = Some(candidate.address);
         self.candidate = None;
         // A NAT that merely took another port changes nothing about the path (RFC 9000, 9.4).
@@ -679,7 +751,11 @@ impl ServerAssociation {
                 self.done.push(*status);
             }
         }
-        if !self.control.iter().any(|packet| matches!(packet, ControlPacket::DoneAck)) {
+        if !self
+            .control
+            .iter()
+            .any(|packet| matches!(packet, ControlPacket::DoneAck))
+        {
             self.push_control(ControlPacket::DoneAck);
         }
         Ok(())
@@ -703,12 +779,10 @@ impl ServerAssociation {
     }
 
     pub(crate) fn syn_ack_body(cookie: u64, time: u64) -> SynAck {
-        SynAck { cookie: U64::new(cookie), time: U64::new(time) }
-    }
-
-    /// A violation that is found outside of an ACK.
-    pub(crate) const fn violation(violation: ProtocolViolation) -> CloseReason {
-        CloseReason::Violation(violation)
+        SynAck {
+            cookie: U64::new(cookie),
+            time: U64::new(time),
+        }
     }
 }
 

@@ -92,11 +92,12 @@ impl SendStream {
         let all_known = self.hashes == self.layout.segments();
         let first_trailer = self.layout.first_trailer_cell();
         if let Some(front) = self.unsent.front_mut()
-            && (trailer_cells < TRAILER_BATCH_CELLS || self.trailer_next == first_trailer && front.end == first_trailer)
+            && (trailer_cells < TRAILER_BATCH_CELLS
+                || self.trailer_next == first_trailer && front.end == first_trailer)
         {
             let mut run = front.start..front.end.min(front.start + max_cells);
             front.start = run.end;
-            if front.is_empty() {
+            if front.start == front.end {
                 self.unsent.pop_front();
             }
             if run.end == first_trailer && self.trailer_next == first_trailer && all_known {
@@ -173,7 +174,10 @@ mod tests {
         while !stream.is_all_sent() {
             for _ in 0..900 {
                 let Some(run) = stream.take_new(5) else { break };
-                assert!(run.end <= stream.layout.cells_ready(hashes), "unknown hash sent");
+                assert!(
+                    run.end <= stream.layout.cells_ready(hashes),
+                    "unknown hash sent"
+                );
                 run.for_each(|cell| sent[cell as usize] += 1);
             }
             hashes += 1;
@@ -187,7 +191,10 @@ mod tests {
         let missing = SegmentRange { first: 3, count: 2 };
         let mut stream = stream(10 * SEGMENT_BYTES, &[missing]);
         stream.set_hashes(10);
-        let cells: u32 = drain(&mut stream, 31).into_iter().map(|run| run.end - run.start).sum();
+        let cells: u32 = drain(&mut stream, 31)
+            .into_iter()
+            .map(|run| run.end - run.start)
+            .sum();
         assert_eq!(cells, stream.acked.missing());
         assert!(cells < 7500);
     }

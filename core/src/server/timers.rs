@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::association::{ControlPacket, Phase, ServerAssociation};
 use crate::cell_set::ChunkPool;
-use crate::congestion::CongestionController;
+use crate::congestion::{Algorithm, CongestionController};
 use crate::endpoint::ServerEvent;
 use crate::error::CloseReason;
 use crate::limits::{KEEP_ALIVE, MAX_ACK_DELAY, MAX_BACKOFF};
@@ -69,7 +69,11 @@ impl ServerAssociation {
         }
         if now >= self.idle_deadline() {
             let established = self.is_established();
-            let reason = if established { CloseReason::Idle } else { CloseReason::HandshakeTimeout };
+            let reason = if established {
+                CloseReason::Idle
+            } else {
+                CloseReason::HandshakeTimeout
+            };
             self.enter_closed(now, reason, pool, events);
             return false;
         }
@@ -79,11 +83,18 @@ impl ServerAssociation {
         if now >= self.keep_alive {
             self.keep_alive = now + KEEP_ALIVE;
             if let Some(to) = self.path {
-                self.push_control(ControlPacket::Echo { to, kind: Kind::Ping, token: now.as_nanos() });
+                self.push_control(ControlPacket::Echo {
+                    to,
+                    kind: Kind::Ping,
+                    token: now.as_nanos(),
+                });
             }
         }
         self.detect_losses(now);
-        if self.retransmission_deadline().is_some_and(|deadline| now >= deadline) {
+        if self
+            .retransmission_deadline()
+            .is_some_and(|deadline| now >= deadline)
+        {
             self.on_retransmission_timeout(now);
         }
         false
@@ -105,11 +116,23 @@ impl ServerAssociation {
             self.refresh_pacing(now);
             return;
         }
+        if self.config.algorithm == Algorithm::Aimd {
+            // The original's window shrinks on every timeout.
+            self.congestion.on_timeout(now);
+        }
         let mut from = 0;
         for _ in 0..PROBES_PER_TIMEOUT {
-            let Some((number, record)) = self.sent.in_flight_from(from) else { break };
+            let Some((number, record)) = self.sent.in_flight_from(from) else {
+                break;
+            };
             from = number + 1;
-            if let Content::Cells { slot, stream, first, count } = record.content {
+            if let Content::Cells {
+                slot,
+                stream,
+                first,
+                count,
+            } = record.content
+            {
                 let run = first..first + u32::from(count);
                 self.queue_resend(slot, stream, &run, true);
                 self.resend.rotate_right(1);

@@ -17,7 +17,7 @@ use crate::cell_set::ChunkPool;
 use crate::congestion::CongestionController;
 use crate::endpoint::{Outgoing, ServerEvent};
 use crate::error::StreamEnd;
-use crate::limits::{MAX_DONE_ENTRIES, MAX_TRAIN_BYTES, MAX_TRAIN_SEGMENTS};
+use crate::limits::{MAX_TRAIN_BYTES, MAX_TRAIN_SEGMENTS};
 use crate::recovery::sent_packets::Content;
 use crate::units::Timestamp;
 use crate::wire::{Close, DATA_HEADER_BYTES, Echo, HEADER_BYTES, Kind, ParsedHeader, Reset};
@@ -100,8 +100,16 @@ impl ServerAssociation {
     /// Bytes that window and credit leave; zero when not even one full packet fits.
     fn window_room(&self) -> u64 {
         let in_flight = self.sent.in_flight_bytes();
-        let room = self.congestion.cwnd().min(self.credit).saturating_sub(in_flight);
-        if room < self.mtu.current() as u64 && in_flight > 0 { 0 } else { room }
+        let room = self
+            .congestion
+            .cwnd()
+            .min(self.credit)
+            .saturating_sub(in_flight);
+        if room < self.mtu.current() as u64 && in_flight > 0 {
+            0
+        } else {
+            room
+        }
     }
 
     /// Bytes that may leave now, pacing included.
@@ -140,32 +148,48 @@ impl ServerAssociation {
         packet: ControlPacket,
         out: &mut [u8],
     ) -> Option<Outgoing> {
+        if !self.sent.reserve(2) {
+            self.control.push_front(packet);
+            return None;
+        }
         let path = self.path;
         let (to, bytes) = match packet {
-            ControlPacket::SynAck { to, cookie, time, bytes } => {
+            ControlPacket::SynAck {
+                to,
+                cookie,
+                time,
+                bytes,
+            } => {
                 let body = Self::syn_ack_body(cookie, time);
-                (Some(to), self.write_small(Kind::SynAck, 0, body.as_bytes(), bytes, out))
+                (
+                    Some(to),
+                    self.write_small(Kind::SynAck, 0, body.as_bytes(), bytes, out),
+                )
             }
             ControlPacket::Echo { to, kind, token } => {
-                let body = Echo { token: U64::new(token) };
+                let body = Echo {
+                    token: U64::new(token),
+                };
                 (Some(to), self.write_small(kind, 0, body.as_bytes(), 0, out))
             }
             ControlPacket::DoneAck => {
                 let statuses = std::mem::take(&mut self.done);
-                let bytes = self.write_small(Kind::DoneAck, 0, statuses.as_slice().as_bytes(), 0, out);
+                let bytes =
+                    self.write_small(Kind::DoneAck, 0, statuses.as_slice().as_bytes(), 0, out);
                 self.done = statuses;
                 self.done.clear();
                 (path, bytes)
             }
             ControlPacket::Close { kind, code } => {
-                let body = Close { code: U16::new(code) };
+                let body = Close {
+                    code: U16::new(code),
+                };
                 (path, self.write_small(kind, 0, body.as_bytes(), 0, out))
             }
             ControlPacket::Reset { stream, code } => {
-                if !self.sent.reserve(2) {
-                    return None;
-                }
-                let body = Reset { code: U16::new(code) };
+                let body = Reset {
+                    code: U16::new(code),
+                };
                 self.maybe_skip_number();
                 let number = self.sent.next_number();
                 let bytes = self.seal_small(number, Kind::Reset, stream, body.as_bytes(), 0, out);
@@ -230,7 +254,8 @@ impl ServerAssociation {
             limiter.on_sent(now, bytes as u64);
         }
         if content != Content::Probe {
-            self.congestion.on_sent(now, bytes as u64, self.sent.in_flight_bytes());
+            self.congestion
+                .on_sent(now, bytes as u64, self.sent.in_flight_bytes());
         }
     }
 
@@ -249,7 +274,10 @@ impl ServerAssociation {
         let bytes = self.seal_small(number, Kind::Probe, 0, &[], size, out);
         self.record(now, number, Content::Probe, bytes);
         self.stats.bytes_sent += bytes as u64;
-        Some(Outgoing { is_mtu_probe: true, ..Outgoing::single(to, bytes) })
+        Some(Outgoing {
+            is_mtu_probe: true,
+            ..Outgoing::single(to, bytes)
+        })
     }
 
     fn write_train<S: Source>(
@@ -294,7 +322,12 @@ impl ServerAssociation {
             return None;
         }
         self.stats.bytes_sent += written as u64;
-        Some(Outgoing { to, bytes: written, segment_bytes: segment, is_mtu_probe: false })
+        Some(Outgoing {
+            to,
+            bytes: written,
+            segment_bytes: segment,
+            is_mtu_probe: false,
+        })
     }
 
     fn note_app_limited(&mut self) {
@@ -313,11 +346,16 @@ impl ServerAssociation {
         let pick = self.pick(now, train)?;
         let first = pick.run.start;
         let count = pick.run.end - first;
-        let Some(stream) = self.slots[pick.slot as usize].as_ref() else { return Err(Stop::Retry) };
+        let Some(stream) = self.slots[pick.slot as usize].as_ref() else {
+            return Err(Stop::Retry);
+        };
         let layout = stream.layout;
         let offset = layout.cell_offset(first);
         let payload_bytes = layout.run_bytes(first, count);
-        let in_file = layout.file_bytes().saturating_sub(offset).min(payload_bytes as u64);
+        let in_file = layout
+            .file_bytes()
+            .saturating_sub(offset)
+            .min(payload_bytes as u64);
         let in_file = usize::try_from(in_file).unwrap_or(payload_bytes);
 
         let file = if in_file == 0 {
@@ -331,7 +369,9 @@ impl ServerAssociation {
                 let scratch = &mut train.scratch[..payload_bytes];
                 scratch[..in_file].copy_from_slice(bytes);
                 let from = (offset + in_file as u64) - layout.file_bytes();
-                train.source.copy_hashes(pick.source, from, &mut scratch[in_file..]);
+                train
+                    .source
+                    .copy_hashes(pick.source, from, &mut scratch[in_file..]);
                 scratch
             }
             SourceBytes::Pending => {
@@ -349,10 +389,17 @@ impl ServerAssociation {
         let number = self.sent.next_number();
         let bytes = DATA_HEADER_BYTES + payload_bytes + self.sealer.tag_bytes();
         let packet = &mut train.buffer[at..at + bytes];
-        self.header(Kind::Data, pick.stream, number, first).write(packet);
-        self.sealer.seal_from(number, packet, DATA_HEADER_BYTES, payload);
+        self.header(Kind::Data, pick.stream, number, first)
+            .write(packet);
+        self.sealer
+            .seal_from(number, packet, DATA_HEADER_BYTES, payload);
         let count = u16::try_from(count).unwrap_or(u16::MAX);
-        let content = Content::Cells { slot: pick.slot, stream: pick.stream, first, count };
+        let content = Content::Cells {
+            slot: pick.slot,
+            stream: pick.stream,
+            first,
+            count,
+        };
         self.record(now, number, content, bytes);
         self.count(pick.kind);
         Ok(bytes)
@@ -388,12 +435,20 @@ impl ServerAssociation {
                 continue;
             };
             let (id, source) = (stream.id, stream.source);
-            let probe = Pick { slot, stream: id, source, run: 0..0, kind: PickKind::New };
+            let probe = Pick {
+                slot,
+                stream: id,
+                source,
+                run: 0..0,
+                kind: PickKind::New,
+            };
             if !self.begin(&probe, train) {
                 self.unqueue_front();
                 continue;
             }
-            let Some(stream) = self.slots[slot as usize].as_mut() else { continue };
+            let Some(stream) = self.slots[slot as usize].as_mut() else {
+                continue;
+            };
             if let Some(run) = stream.take_new(max) {
                 return Ok(Pick { run, ..probe });
             }
@@ -406,7 +461,9 @@ impl ServerAssociation {
     }
 
     fn unqueue_front(&mut self) {
-        let Some(slot) = self.queue.pop_front() else { return };
+        let Some(slot) = self.queue.pop_front() else {
+            return;
+        };
         if let Some(stream) = &mut self.slots[slot as usize] {
             stream.queued = false;
         }
@@ -443,18 +500,39 @@ impl ServerAssociation {
     /// The next lost cells that are still unacknowledged.
     fn pick_resend(&mut self, max: u32) -> Option<Pick> {
         while let Some(resend) = self.resend.pop_front() {
-            let open = self.slots.get(resend.slot as usize).and_then(Option::as_ref);
-            let Some(stream) = open.filter(|stream| stream.id == resend.stream) else { continue };
+            let open = self
+                .slots
+                .get(resend.slot as usize)
+                .and_then(Option::as_ref);
+            let Some(stream) = open.filter(|stream| stream.id == resend.stream) else {
+                continue;
+            };
             let all = resend.first..resend.first + u32::from(resend.count);
-            let Some(run) = stream.acked.first_missing_run(all.clone()) else { continue };
+            let Some(run) = stream.acked.first_missing_run(all.clone()) else {
+                continue;
+            };
             let run = run.start..run.end.min(run.start + max);
             let rest = run.end..all.end;
             if !rest.is_empty() {
                 let count = u16::try_from(rest.end - rest.start).unwrap_or(u16::MAX);
-                self.resend.push_front(Resend { first: rest.start, count, ..resend });
+                self.resend.push_front(Resend {
+                    first: rest.start,
+                    count,
+                    ..resend
+                });
             }
-            let kind = if resend.timeout_probe { PickKind::TimeoutProbe } else { PickKind::Lost };
-            return Some(Pick { slot: resend.slot, stream: resend.stream, source: stream.source, run, kind });
+            let kind = if resend.timeout_probe {
+                PickKind::TimeoutProbe
+            } else {
+                PickKind::Lost
+            };
+            return Some(Pick {
+                slot: resend.slot,
+                stream: resend.stream,
+                source: stream.source,
+                run,
+                kind,
+            });
         }
         None
     }
@@ -475,13 +553,24 @@ impl ServerAssociation {
             if record.tail_copied {
                 continue;
             }
-            let Content::Cells { slot, stream, first, count } = record.content else { continue };
+            let Content::Cells {
+                slot,
+                stream,
+                first,
+                count,
+            } = record.content
+            else {
+                continue;
+            };
             self.sent.mark_tail_copied(number);
             self.queue_resend(slot, stream, &(first..first + u32::from(count)), false);
             if let Some(pick) = self.pick_resend(max)
                 && self.begin(&pick, train)
             {
-                return Ok(Pick { kind: PickKind::Tail, ..pick });
+                return Ok(Pick {
+                    kind: PickKind::Tail,
+                    ..pick
+                });
             }
         }
         Err(Stop::NothingToSend)
@@ -498,7 +587,9 @@ impl ServerAssociation {
 
     /// A packet could not be made because its bytes are not in memory: it waits at its stream.
     fn put_back(&mut self, pick: Pick) {
-        let Some(stream) = &mut self.slots[pick.slot as usize] else { return };
+        let Some(stream) = &mut self.slots[pick.slot as usize] else {
+            return;
+        };
         stream.blocked = Some(Blocked::Source);
         if pick.kind == PickKind::New {
             stream.put_back_new(pick.run);
@@ -518,18 +609,23 @@ impl ServerAssociation {
         }
     }
 
-    /// A cancelled stream's entry for DONE-ACK stays within its bound.
-    #[must_use]
-    pub(crate) const fn done_capacity() -> usize {
-        MAX_DONE_ENTRIES
-    }
-
     /// Ends every stream of a file.
-    pub(crate) fn end_source(&mut self, source: SourceKey, end: StreamEnd, train: &mut ChunkPool, events: &mut std::collections::VecDeque<ServerEvent>) {
-        let ids: Vec<u32> =
-            self.slots.iter().flatten().filter(|s| s.source == source).map(|s| s.id).collect();
+    pub(crate) fn end_source(
+        &mut self,
+        source: SourceKey,
+        end: StreamEnd,
+        pool: &mut ChunkPool,
+        events: &mut std::collections::VecDeque<ServerEvent>,
+    ) {
+        let ids: Vec<u32> = self
+            .slots
+            .iter()
+            .flatten()
+            .filter(|s| s.source == source)
+            .map(|s| s.id)
+            .collect();
         for id in ids {
-            self.end_stream(id, end, train, events);
+            self.end_stream(id, end, pool, events);
         }
     }
 }
