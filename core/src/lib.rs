@@ -9,8 +9,10 @@
 #![forbid(unsafe_code)]
 
 pub mod cell_set;
+pub mod chat;
 pub mod client;
 pub mod congestion;
+pub mod control;
 pub mod endpoint;
 pub mod error;
 pub mod layout;
