@@ -3,6 +3,8 @@
 //! | module | what it gives |
 //! |---|---|
 //! | [`clock`] | the only clock; core gets its `now` from here |
+//! | [`udp`] | whole trains of datagrams, out and in, with one system call each |
+//! | [`socket`] | how sockets are made: dual stack, buffers, TCP and UDP on one port |
 //!
 //! All sockets are non-blocking and register with a [`mio::Poll`]. What only Linux has stands in
 //! one small module behind a plain interface with a portable fallback; the feature `portable-io`
@@ -10,3 +12,5 @@
 #![deny(unsafe_code)]
 
 pub mod clock;
+pub mod socket;
+pub mod udp;
