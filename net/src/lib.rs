@@ -3,6 +3,7 @@
 //! | module | what it gives |
 //! |---|---|
 //! | [`clock`] | the only clock; core gets its `now` from here |
+//! | [`timer`] | a deadline in the poll that is precise to well below epoll's millisecond |
 //! | [`udp`] | whole trains of datagrams, out and in, with one system call each |
 //! | [`socket`] | how sockets are made: dual stack, buffers, TCP and UDP on one port |
 //!
@@ -13,4 +14,5 @@
 
 pub mod clock;
 pub mod socket;
+pub mod timer;
 pub mod udp;
