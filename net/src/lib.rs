@@ -8,6 +8,7 @@
 //! | [`socket`] | how sockets are made: dual stack, buffers, TCP and UDP on one port |
 //! | [`identity`] | Ed25519 keys, their files and fingerprints |
 //! | [`tls`] | TLS 1.3 with raw public keys |
+//! | [`control_stream`] | the control connection over TLS or in the clear |
 //!
 //! All sockets are non-blocking and register with a [`mio::Poll`]. What only Linux has stands in
 //! one small module behind a plain interface with a portable fallback; the feature `portable-io`
@@ -15,6 +16,7 @@
 #![deny(unsafe_code)]
 
 pub mod clock;
+pub mod control_stream;
 pub mod identity;
 pub mod socket;
 pub mod timer;
