@@ -40,7 +40,11 @@ impl Access {
     /// # Errors
     /// A file cannot be read or holds something else; the error names it and the line.
     pub fn load(keys_file: Option<PathBuf>, password_file: Option<PathBuf>) -> io::Result<Self> {
-        let mut access = Self { keys_file, password_file, ..Self::default() };
+        let mut access = Self {
+            keys_file,
+            password_file,
+            ..Self::default()
+        };
         access.reload()?;
         Ok(access)
     }
@@ -51,7 +55,11 @@ impl Access {
     /// As in [`load`](Self::load).
     pub fn reload(&mut self) -> io::Result<()> {
         let keys = self.keys_file.as_deref().map(read_keys).transpose()?;
-        let password = self.password_file.as_deref().map(read_password).transpose()?;
+        let password = self
+            .password_file
+            .as_deref()
+            .map(read_password)
+            .transpose()?;
         self.keys = keys;
         self.password = password;
         Ok(())
@@ -72,7 +80,9 @@ impl Access {
             && !key.is_some_and(|key| keys.contains(&key))
         {
             let shown = key.map_or_else(|| "none".to_owned(), |key| to_hex(&key));
-            let text = format!("this server admits listed keys only: ask its operator to add yours, {shown}");
+            let text = format!(
+                "this server admits listed keys only: ask its operator to add yours, {shown}"
+            );
             return Err(Refusal::new(ControlError::KeyNotAuthorized, text));
         }
         match self.password {
@@ -104,7 +114,11 @@ fn read_keys(path: &Path) -> io::Result<HashSet<KeyFingerprint>> {
             continue;
         };
         let key = from_hex(word).ok_or_else(|| {
-            let text = format!("{}, line {}: no fingerprint of 64 hex digits", path.display(), index + 1);
+            let text = format!(
+                "{}, line {}: no fingerprint of 64 hex digits",
+                path.display(),
+                index + 1
+            );
             io::Error::new(io::ErrorKind::InvalidData, text)
         })?;
         keys.insert(key);
@@ -116,7 +130,10 @@ fn read_password(path: &Path) -> io::Result<blake3::Hash> {
     let text = std::fs::read_to_string(path).map_err(|error| about(path, &error))?;
     let password = text.lines().next().unwrap_or_default();
     if password.is_empty() || password.len() > MAX_PASSWORD_BYTES {
-        let text = format!("{}: the first line must be a password of 1 to {MAX_PASSWORD_BYTES} bytes", path.display());
+        let text = format!(
+            "{}: the first line must be a password of 1 to {MAX_PASSWORD_BYTES} bytes",
+            path.display()
+        );
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
     Ok(blake3::hash(password.as_bytes()))
@@ -152,7 +169,10 @@ mod tests {
         assert_eq!(access.check(Some([1; 32]), ""), Ok(()));
         let refused = access.check(Some([2; 32]), "").expect_err("not listed");
         assert_eq!(refused.code, ControlError::KeyNotAuthorized);
-        assert!(refused.text.contains(&to_hex(&[2; 32])), "the person can hand it on");
+        assert!(
+            refused.text.contains(&to_hex(&[2; 32])),
+            "the person can hand it on"
+        );
         assert!(access.check(None, "").is_err());
         std::fs::write(&path, format!("{}\n", to_hex(&[2; 32]))).expect("writable");
         access.reload().expect("a good file");
@@ -160,7 +180,11 @@ mod tests {
         std::fs::write(&path, "nonsense\n").expect("writable");
         let error = access.reload().expect_err("a bad file").to_string();
         assert!(error.contains("line 1"), "{error}");
-        assert_eq!(access.check(Some([2; 32]), ""), Ok(()), "the old rules stay");
+        assert_eq!(
+            access.check(Some([2; 32]), ""),
+            Ok(()),
+            "the old rules stay"
+        );
     }
 
     #[test]
@@ -169,7 +193,10 @@ mod tests {
         let access = Access::load(None, Some(path)).expect("a good file");
         assert_eq!(access.check(None, "correct horse"), Ok(()));
         for wrong in ["", "correct", "correct horse "] {
-            assert_eq!(access.check(None, wrong).expect_err("wrong").code, ControlError::Password);
+            assert_eq!(
+                access.check(None, wrong).expect_err("wrong").code,
+                ControlError::Password
+            );
         }
         assert!(!format!("{access:?}").contains("horse"));
         let (_folder, empty) = file("\nsecret\n");

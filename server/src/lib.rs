@@ -1,5 +1,8 @@
 //! The Columba server: one thread, one poll, chat and file transfers.
 
+pub mod access;
+pub mod files;
+pub mod helpers;
 pub mod limits;
 pub mod lobby;
 pub mod names;

@@ -23,7 +23,10 @@ impl SharedFolder {
     pub fn open(path: &Path) -> io::Result<Self> {
         let path = path.canonicalize()?;
         if !path.metadata()?.is_dir() {
-            return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is no folder"));
+            return Err(io::Error::new(
+                io::ErrorKind::NotADirectory,
+                "it is no folder",
+            ));
         }
         Ok(Self {
             #[cfg(all(target_os = "linux", not(feature = "portable-io")))]
@@ -48,7 +51,10 @@ impl SharedFolder {
         let file = self.open_confined(name)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is no regular file",
+            ));
         }
         Ok((file, FileVersion::of(&metadata)))
     }
@@ -57,11 +63,14 @@ impl SharedFolder {
     fn open_confined(&self, name: &str) -> io::Result<File> {
         use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         match openat2(&self.handle, name, flags, Mode::empty(), resolve) {
             Ok(opened) => Ok(File::from(opened)),
             // A kernel before 5.6, or a sandbox that does not know the call.
-            Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => self.portable.open_confined(name),
+            Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {
+                self.portable.open_confined(name)
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -76,8 +85,17 @@ impl SharedFolder {
 fn judge_name(name: &str) -> io::Result<()> {
     let plain = !name.is_empty()
         && !name.contains('\0')
-        && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
-    if plain { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no name of a shared file")) }
+        && Path::new(name)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
+    if plain {
+        Ok(())
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is no name of a shared file",
+        ))
+    }
 }
 
 /// The same with means that every system has.
@@ -100,17 +118,26 @@ mod portable {
 
         pub(super) fn open_confined(&self, name: &str) -> io::Result<File> {
             let mut kind = None;
-            let parts: Vec<_> = Path::new(name).ancestors().filter(|part| !part.as_os_str().is_empty()).collect();
+            let parts: Vec<_> = Path::new(name)
+                .ancestors()
+                .filter(|part| !part.as_os_str().is_empty())
+                .collect();
             for part in parts.into_iter().rev() {
                 let metadata = self.0.symlink_metadata(part)?;
                 if metadata.is_symlink() {
-                    return Err(io::Error::new(io::ErrorKind::InvalidInput, "a symlink is on the way"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidInput,
+                        "a symlink is on the way",
+                    ));
                 }
                 kind = Some(metadata.is_file());
             }
             // A FIFO would make the opening wait.
             if kind != Some(true) {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "it is no regular file",
+                ));
             }
             self.0.open(name).map(cap_std::fs::File::into_std)
         }
@@ -134,7 +161,10 @@ mod tests {
     }
 
     fn both(folder: &SharedFolder, name: &str) -> [io::Result<File>; 2] {
-        [folder.open_file(name).map(|(file, _)| file), folder.portable.open_confined(name)]
+        [
+            folder.open_file(name).map(|(file, _)| file),
+            folder.portable.open_confined(name),
+        ]
     }
 
     #[test]
@@ -142,7 +172,9 @@ mod tests {
         let (_outside, folder) = shared();
         for file in both(&folder, "sub/a.txt") {
             let mut text = String::new();
-            file.expect("it is shared").read_to_string(&mut text).expect("readable");
+            file.expect("it is shared")
+                .read_to_string(&mut text)
+                .expect("readable");
             assert_eq!(text, "hello");
         }
     }
@@ -152,7 +184,18 @@ mod tests {
         let (outside, folder) = shared();
         let absolute = outside.path().join("secret");
         let absolute = absolute.to_str().expect("UTF-8");
-        for name in ["", ".", "..", "../secret", "sub/../../secret", "sub", "sub/", "missing", "a\0b", absolute] {
+        for name in [
+            "",
+            ".",
+            "..",
+            "../secret",
+            "sub/../../secret",
+            "sub",
+            "sub/",
+            "missing",
+            "a\0b",
+            absolute,
+        ] {
             assert!(folder.open_file(name).is_err(), "{name:?}");
         }
         for file in both(&folder, "sub/../../secret") {
@@ -170,7 +213,8 @@ mod tests {
         symlink("sub/a.txt", root.join("in")).expect("writable");
         symlink("sub", root.join("way")).expect("writable");
         symlink("/proc/self/environ", root.join("proc")).expect("writable");
-        rustix::fs::mkfifoat(rustix::fs::CWD, root.join("fifo"), rustix::fs::Mode::RUSR).expect("writable");
+        rustix::fs::mkfifoat(rustix::fs::CWD, root.join("fifo"), rustix::fs::Mode::RUSR)
+            .expect("writable");
         for name in ["out", "in", "way/a.txt", "proc", "fifo"] {
             for file in both(&folder, name) {
                 assert!(file.is_err(), "{name}");

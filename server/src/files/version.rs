@@ -24,7 +24,8 @@ impl FileVersion {
     #[must_use]
     pub fn of(metadata: &Metadata) -> Self {
         use std::os::unix::fs::MetadataExt;
-        let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        let nanos =
+            |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -39,8 +40,12 @@ impl FileVersion {
     #[must_use]
     pub fn of(metadata: &Metadata) -> Self {
         let nanos = |time: std::io::Result<SystemTime>| {
-            let since = time.ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-            since.map_or(0, |since| i128::try_from(since.as_nanos()).unwrap_or(i128::MAX))
+            let since = time
+                .ok()
+                .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+            since.map_or(0, |since| {
+                i128::try_from(since.as_nanos()).unwrap_or(i128::MAX)
+            })
         };
         Self {
             device: 0,
@@ -57,13 +62,17 @@ impl FileVersion {
     /// mtime back is caught by BLAKE3, which has the last word.
     #[must_use]
     pub fn has_same_content(&self, later: &Self) -> bool {
-        (self.device, self.inode, self.size, self.mtime_ns) == (later.device, later.inode, later.size, later.mtime_ns)
+        (self.device, self.inode, self.size, self.mtime_ns)
+            == (later.device, later.inode, later.size, later.mtime_ns)
     }
 
     /// Whether the last change was at least `span` ago, so that another one would show in the timestamps.
     #[must_use]
     pub fn is_settled(&self, now: SystemTime, span: Duration) -> bool {
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let now = now
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_nanos();
         let latest = self.mtime_ns.max(self.ctime_ns);
         i128::try_from(now.saturating_sub(span.as_nanos())).is_ok_and(|limit| latest <= limit)
     }
@@ -111,10 +120,24 @@ mod tests {
     #[test]
     fn only_old_files_are_settled() {
         let now = SystemTime::now();
-        let ns = i128::try_from(now.duration_since(UNIX_EPOCH).expect("after 1970").as_nanos()).expect("fits");
-        let version = FileVersion { device: 0, inode: 0, size: 0, mtime_ns: 0, ctime_ns: ns };
+        let ns = i128::try_from(
+            now.duration_since(UNIX_EPOCH)
+                .expect("after 1970")
+                .as_nanos(),
+        )
+        .expect("fits");
+        let version = FileVersion {
+            device: 0,
+            inode: 0,
+            size: 0,
+            mtime_ns: 0,
+            ctime_ns: ns,
+        };
         assert!(!version.is_settled(now, Duration::from_secs(2)));
-        let older = FileVersion { ctime_ns: ns - 3_000_000_000, ..version };
+        let older = FileVersion {
+            ctime_ns: ns - 3_000_000_000,
+            ..version
+        };
         assert!(older.is_settled(now, Duration::from_secs(2)));
     }
 }

@@ -44,7 +44,9 @@ pub struct Workers {
 
 impl std::fmt::Debug for Workers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Workers").field("threads", &self.threads.len()).finish_non_exhaustive()
+        f.debug_struct("Workers")
+            .field("threads", &self.threads.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -54,12 +56,17 @@ impl Workers {
     /// # Errors
     /// No thread can be started.
     pub fn start(general: usize) -> std::io::Result<Self> {
-        let mut workers = Self { shared: Arc::default(), threads: Vec::new() };
+        let mut workers = Self {
+            shared: Arc::default(),
+            threads: Vec::new(),
+        };
         for index in 0..=general {
             let shared = Arc::clone(&workers.shared);
             let urgent_only = index == 0;
             let name = format!("columba-file-{index}");
-            let thread = std::thread::Builder::new().name(name).spawn(move || work(&shared, urgent_only))?;
+            let thread = std::thread::Builder::new()
+                .name(name)
+                .spawn(move || work(&shared, urgent_only))?;
             workers.threads.push(thread);
         }
         Ok(workers)
@@ -133,7 +140,10 @@ fn work(shared: &Shared, urgent_only: bool) {
                 job();
                 shared.lock()
             }
-            None => shared.changed.wait(queues).unwrap_or_else(PoisonError::into_inner),
+            None => shared
+                .changed
+                .wait(queues)
+                .unwrap_or_else(PoisonError::into_inner),
         };
     }
 }
