@@ -1,8 +1,10 @@
 //! The Columba server: one thread, one poll, chat and file transfers.
 
 pub mod access;
+pub mod config;
 pub mod files;
 pub mod helpers;
+pub mod histograms;
 pub mod limits;
 pub mod lobby;
 pub mod names;
