@@ -186,7 +186,7 @@ impl Histograms {
         let length = now - log.interval_began;
         let mut serializer = V2DeflateSerializer::new();
         let mut text = Vec::new();
-        let mut builder = IntervalLogWriterBuilder::new();
+        let builder = IntervalLogWriterBuilder::new();
         let mut writer = builder.begin_log_with(&mut text, &mut serializer)?;
         for (series, (_, tag)) in self.series.iter_mut().zip(KINDS) {
             if series.interval.is_empty() {

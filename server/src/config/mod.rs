@@ -10,6 +10,7 @@ use columba_core::congestion::Algorithm;
 use columba_core::control::DEFAULT_PORT;
 use thiserror::Error;
 
+pub(crate) use cli::admin_socket;
 pub use cli::{AdminCommand, Cli, Invocation, LogFormat, NamesCommand, Output};
 
 /// Clients at once unless told otherwise.
