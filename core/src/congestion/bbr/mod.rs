@@ -49,8 +49,8 @@ const INITIAL_RTT: Duration = Duration::from_millis(10);
 
 /// Window gains by state. The draft uses 2 nearly everywhere.
 const STARTUP_CWND_GAIN: f64 = 2.0;
-const UP_CWND_GAIN: f64 = 1.6;
-const CWND_GAIN: f64 = 1.3;
+const UP_CWND_GAIN: f64 = 2.0;
+const CWND_GAIN: f64 = 1.15;
 
 /// Shortest round trip windows are computed for: timers and schedulers are no finer.
 const MIN_MODEL_RTT: Duration = Duration::from_millis(1);
@@ -63,6 +63,9 @@ const LOSS_THRESHOLD: f64 = 0.02;
 /// the most taken off for it.
 const MAXIMUM_DEVIATIONS: f64 = 1.5;
 const MAXIMUM_EXCESS: f64 = 0.1;
+
+/// How many packets the recent loss is averaged over.
+const RECENT_PACKETS: f64 = 4_000.0;
 
 /// Packets that are declared lost stay in flight longer than others by about this many round trips.
 const LOSS_LINGER: f64 = 0.5;
@@ -117,6 +120,8 @@ pub struct Bbr {
     has_rtt: bool,
     startup_acked: u64,
     startup_lost: u64,
+    /// Share of packets lost, averaged over thousands.
+    recent_loss: f64,
     extra_acked: ExtraAcked,
     queue: QueueWatch,
     path_loss: PathLoss,
@@ -148,6 +153,7 @@ impl Bbr {
             has_rtt: false,
             startup_acked: 0,
             startup_lost: 0,
+            recent_loss: 0.0,
             extra_acked: ExtraAcked::default(),
             queue: QueueWatch::new(now),
             path_loss: PathLoss::new(now),
@@ -203,6 +209,15 @@ impl Bbr {
     /// What bundled acknowledgements need on top of it, within reason.
     fn bundling(&self) -> u64 {
         self.extra_acked.max().min(self.inflight_target(1.0))
+    }
+
+    fn recent_loss(&self) -> f64 {
+        self.recent_loss
+    }
+
+    fn average_loss(&mut self, packets: u32, lost: f64) {
+        let weight = (f64::from(packets) / RECENT_PACKETS).min(1.0);
+        self.recent_loss += weight * (lost - self.recent_loss);
     }
 
     fn initial_window(&self) -> u64 {
@@ -395,6 +410,7 @@ impl CongestionController for Bbr {
     }
 
     fn on_ack(&mut self, ack: &AckEvent) {
+        self.average_loss(ack.newly_acked_packets, 0.0);
         self.update_model(ack);
         self.update_state(ack);
         self.update_pacing_rate(ack);
@@ -404,6 +420,7 @@ impl CongestionController for Bbr {
 
     fn on_loss(&mut self, loss: &LossEvent) {
         self.unpaced.on_loss(loss.now);
+        self.average_loss(loss.lost_packets, 1.0);
         if !self.filled_pipe {
             self.count_startup(0, loss.lost_bytes);
         }

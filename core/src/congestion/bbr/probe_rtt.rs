@@ -9,6 +9,9 @@ use std::time::Duration;
 const CWND_GAIN: f64 = 0.5;
 const DURATION: Duration = Duration::from_millis(200);
 
+/// Share lost lately up to which a path counts as clean.
+const CLEAN_LOSS: f64 = 0.01;
+
 /// What the measurement has seen.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ProbeRtt {
@@ -55,7 +58,9 @@ impl Bbr {
         if ack.now < until || self.round.count() == self.probe_rtt.drained_round {
             return;
         }
-        self.queue.replace_min_rtt(ack.now, self.probe_rtt.measured);
+        let clean = self.recent_loss() < CLEAN_LOSS;
+        self.queue
+            .replace_min_rtt(ack.now, self.probe_rtt.measured, clean);
         if self.filled_pipe {
             self.start_probe_bw(Phase::Cruise, ack);
         } else {

@@ -13,7 +13,10 @@ const PROBING_DIVISOR: u32 = 8;
 const PROBING_JITTER_FACTOR: u32 = 3;
 
 /// Round trips within this part of the least one count as having touched it.
-const TOUCH_DIVISOR: u32 = 16;
+const TOUCH_DIVISOR: u32 = 64;
+
+/// Within this part of it, or the jitter, the queue is empty for practical purposes.
+const DRAINED_DIVISOR: u32 = 16;
 
 /// Short paths jitter by the hosts' scheduling.
 const SCHEDULING_SLACK: Duration = Duration::from_micros(300);
@@ -135,7 +138,7 @@ impl QueueWatch {
     /// The latest round trip is as good as the least one.
     pub(super) fn is_drained(&self) -> bool {
         self.min_rtt.is_some_and(|min_rtt| {
-            self.latest <= min_rtt + (min_rtt / TOUCH_DIVISOR).max(self.jitter)
+            self.latest <= min_rtt + (min_rtt / DRAINED_DIVISOR).max(self.jitter)
         })
     }
 
@@ -145,11 +148,21 @@ impl QueueWatch {
     }
 
     /// What was measured with a nearly empty pipe is the least round trip from now on.
-    pub(super) fn replace_min_rtt(&mut self, now: Timestamp, measured: Option<Duration>) {
+    ///
+    /// What evidence is measured against follows slowly, and only where little is lost (`clean`):
+    /// a queue that others keep full, and overflowing, would otherwise pass for the path.
+    pub(super) fn replace_min_rtt(
+        &mut self,
+        now: Timestamp,
+        measured: Option<Duration>,
+        clean: bool,
+    ) {
         self.touched = now;
         if let Some(measured) = measured {
             self.min_rtt = Some(measured);
-            self.floor = measured.min(self.floor + self.floor / FLOOR_RISE_DIVISOR);
+            if clean {
+                self.floor = measured.min(self.floor + self.floor / FLOOR_RISE_DIVISOR);
+            }
             self.grown_run = 0;
             self.filled_run = 0;
         }
@@ -211,7 +224,7 @@ mod tests {
         assert!(!queue.is_stale(at(18_000)));
         queue.on_sample(at(18_000), MS * 60, true);
         assert!(queue.is_stale(at(19_001)));
-        queue.replace_min_rtt(at(19_001), Some(MS * 60));
+        queue.replace_min_rtt(at(19_001), Some(MS * 60), true);
         assert_eq!(queue.min_rtt(), Some(MS * 60));
         assert!(!queue.is_stale(at(19_002)));
     }
