@@ -23,6 +23,15 @@ mod queue;
 mod random;
 mod stats;
 
+#[cfg(feature = "proxy")]
+pub mod cli;
+#[cfg(feature = "proxy")]
+pub mod knobs;
+#[cfg(feature = "proxy")]
+pub mod proxy;
+#[cfg(feature = "proxy")]
+pub mod values;
+
 pub use impairments::{
     Blackhole, BurstLoss, Distribution, DropRule, IPV4_UDP_OVERHEAD_BYTES, ImpairmentError,
     Impairments, Reorder,

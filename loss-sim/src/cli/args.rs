@@ -1,0 +1,283 @@
+//! The options, made from the table of impairments.
+
+use std::ffi::OsString;
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use clap::builder::Styles;
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command, Error};
+
+use crate::impairments::Impairments;
+use crate::knobs::{KNOBS, Knob};
+use crate::path::Direction;
+use crate::proxy::ProxyConfig;
+
+/// What was asked for.
+#[derive(Debug)]
+pub(super) struct Options {
+    pub(super) config: ProxyConfig,
+    pub(super) stats_json: bool,
+    pub(super) ready_json: bool,
+    /// 0 is ordinary; more says more, less says less.
+    pub(super) verbosity: i8,
+}
+
+const ABOUT: &str = "Relays TCP and UDP of one port to a server, and makes the network in between as bad \
+as you like";
+
+const AFTER_HELP: &str = "\
+Every impairment acts in both directions; with --up-NAME it acts only towards the server, with --down-NAME \
+only towards the client, which overrides --NAME there. Datagrams meet the stages in this order: largest \
+datagram, queue and rate, blackhole and loss, ECN mark, duplication, truncation, corruption, delay and \
+jitter, reordering. TCP is relayed as a stream: it shares the rate and has the delay, but loses nothing, \
+and waits through a blackhole.
+
+Values: probabilities 5% or 0.05; times 25ms, 2s, 100us; rates 100mbit, 64kbit; sizes 1500, 64k, 10M.
+Every option is also read from the environment, --loss from COLUMBA_LOSS_SIM_LOSS, --up-loss from \
+COLUMBA_LOSS_SIM_UP_LOSS; the command line wins.
+
+Examples:
+  # A tenth of all datagrams lost in both directions, on a 100 Mbit/s path of 50 ms round trip
+  columba-loss-sim --listen 127.0.0.1:9000 --upstream server.example:11490 --loss 10% --delay 25ms --rate 100mbit
+
+  # Loss in bursts of 4 packets on average towards the client only, repeatable
+  columba-loss-sim --listen 127.0.0.1:9000 --upstream 127.0.0.1:11490 --down-burst-loss 1%,25% --seed 7
+
+  # For scripts: any free port, printed when ready; counters as JSON at the end
+  columba-loss-sim --listen 127.0.0.1:0 --upstream 127.0.0.1:11490 --loss 5% --ready-json --stats-json
+
+Ends on SIGINT or SIGTERM. Exit codes: 0 ended so, 1 error, 2 wrong usage, 3 cannot listen.";
+
+const IMPAIRMENTS: &str = "Impairments (each also as --up-NAME and --down-NAME)";
+
+fn command() -> Command {
+    let command = Command::new("columba-loss-sim")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(ABOUT)
+        .after_help(AFTER_HELP)
+        .styles(Styles::styled())
+        .arg(
+            Arg::new("listen")
+                .long("listen")
+                .value_name("ADDR")
+                .env("COLUMBA_LOSS_SIM_LISTEN")
+                .required(true)
+                .help(
+                    "Where clients connect to, TCP and UDP; port 0 picks one that is free for both",
+                ),
+        )
+        .arg(
+            Arg::new("upstream")
+                .long("upstream")
+                .value_name("ADDR")
+                .env("COLUMBA_LOSS_SIM_UPSTREAM")
+                .required(true)
+                .help("The server to relay to, as HOST:PORT"),
+        )
+        .arg(
+            Arg::new("seed")
+                .long("seed")
+                .value_name("N")
+                .env("COLUMBA_LOSS_SIM_SEED")
+                .value_parser(clap::value_parser!(u64))
+                .default_value("0")
+                .help("The same seed and packets meet the same luck"),
+        )
+        .arg(flag("stats-json").help("Print the counters as one JSON object on stdout at the end"))
+        .arg(
+            flag("ready-json").help("Print one JSON line with the address on stdout when relaying"),
+        )
+        .arg(
+            flag("verbose")
+                .short('v')
+                .action(ArgAction::Count)
+                .help("Say more on stderr"),
+        )
+        .arg(
+            flag("quiet")
+                .short('q')
+                .conflicts_with("verbose")
+                .help("Say nothing but errors on stderr"),
+        );
+    KNOBS
+        .iter()
+        .fold(command, |command, knob| command.args(knob_arguments(knob)))
+}
+
+fn flag(name: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue)
+}
+
+/// The three options of an impairment; only the one for both directions shows in the help.
+fn knob_arguments(knob: &'static Knob) -> impl Iterator<Item = Arg> {
+    let options = knob.names.into_iter().zip(knob.variables);
+    options.enumerate().map(|(index, (name, variable))| {
+        Arg::new(name)
+            .long(name)
+            .env(variable)
+            .hide_env(true)
+            .hide(index > 0)
+            .value_name(knob.value_name)
+            .help(knob.help)
+            .help_heading(IMPAIRMENTS)
+    })
+}
+
+/// Reads the arguments, the first of which is the program's name.
+pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, Error> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    let usage_error =
+        |command: &mut Command, message: String| command.error(ErrorKind::ValueValidation, message);
+    let text = |name: &str| matches.get_one::<String>(name).map_or("", String::as_str);
+    let listen = resolve(text("listen"), None)
+        .map_err(|why| usage_error(&mut command, format!("--listen: {why}")))?;
+    let upstream = resolve(text("upstream"), Some(listen))
+        .map_err(|why| usage_error(&mut command, format!("--upstream: {why}")))?;
+    let mut impairments = |direction| {
+        read_impairments(&matches, direction).map_err(|message| usage_error(&mut command, message))
+    };
+    let config = ProxyConfig {
+        listen,
+        upstream,
+        up: impairments(Direction::Up)?,
+        down: impairments(Direction::Down)?,
+        seed: matches.get_one("seed").copied().unwrap_or_default(),
+    };
+    let louder = i8::try_from(matches.get_count("verbose")).unwrap_or(i8::MAX);
+    Ok(Options {
+        config,
+        stats_json: matches.get_flag("stats-json"),
+        ready_json: matches.get_flag("ready-json"),
+        verbosity: if matches.get_flag("quiet") {
+            -1
+        } else {
+            louder
+        },
+    })
+}
+
+/// Finds an address by `HOST:PORT`, if there are several one of the same family as `like`.
+fn resolve(text: &str, like: Option<SocketAddr>) -> Result<SocketAddr, String> {
+    let addresses: Vec<_> = text
+        .to_socket_addrs()
+        .map_err(|error| format!("'{text}' is no HOST:PORT that can be found: {error}"))?
+        .collect();
+    let same_family =
+        |address: &&SocketAddr| like.is_none_or(|like| like.is_ipv4() == address.is_ipv4());
+    addresses
+        .iter()
+        .find(same_family)
+        .or(addresses.first())
+        .copied()
+        .ok_or_else(|| format!("'{text}' has no address"))
+}
+
+/// Which of a knob's names acts on a direction beside the general one.
+fn own_name(direction: Direction) -> usize {
+    match direction {
+        Direction::Up => 1,
+        Direction::Down => 2,
+    }
+}
+
+/// The impairments of a direction: what the environment says first, then the command line; each time
+/// first what is said of both directions.
+fn read_impairments(matches: &ArgMatches, direction: Direction) -> Result<Impairments, String> {
+    let mut impairments = Impairments::default();
+    for source in [ValueSource::EnvVariable, ValueSource::CommandLine] {
+        for knob in &KNOBS {
+            for index in [0, own_name(direction)] {
+                let name = knob.names[index];
+                if matches.value_source(name) != Some(source) {
+                    continue;
+                }
+                let text = matches.get_one::<String>(name).map_or("", String::as_str);
+                (knob.set)(&mut impairments, text).map_err(|error| {
+                    format!(
+                        "invalid value '{text}' for '--{name} <{}>': {error}",
+                        knob.value_name
+                    )
+                })?;
+            }
+        }
+    }
+    impairments
+        .validate()
+        .map_err(|error| describe(matches, direction, &error.to_string()))?;
+    Ok(impairments)
+}
+
+/// Names the option in an error of validation, as it was given.
+fn describe(matches: &ArgMatches, direction: Direction, error: &str) -> String {
+    let own_is_given = KNOBS.iter().any(|knob| {
+        let own = knob.names[own_name(direction)];
+        error.starts_with(&format!("{}:", knob.names[0])) && matches.value_source(own).is_some()
+    });
+    if own_is_given {
+        format!("--{}-{error}", direction.name())
+    } else {
+        format!("--{error}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn options(extra: &[&str]) -> Result<Options, String> {
+        let base = [
+            "columba-loss-sim",
+            "--listen",
+            "127.0.0.1:0",
+            "--upstream",
+            "127.0.0.1:9",
+        ];
+        let arguments = base.iter().chain(extra).map(OsString::from);
+        parse(arguments).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_command_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn prefixes_choose_the_direction() {
+        let config = options(&["--up-delay", "1ms", "--loss", "10%", "--down-loss", "1%"])
+            .unwrap()
+            .config;
+        assert!(config.up.loss == 0.1 && config.down.loss == 0.01);
+        assert_eq!(config.up.delay, Duration::from_millis(1));
+        assert_eq!(config.down.delay, Duration::ZERO);
+    }
+
+    #[test]
+    fn errors_name_the_option() {
+        for (extra, expected) in [
+            (&["--loss", "150%"][..], "'--loss <P>'"),
+            (&["--up-delay", "5"], "'--up-delay <TIME>'"),
+            (&["--queue", "5k"], "--queue: has no effect without rate"),
+            (
+                &["--down-queue", "5k", "--up-rate", "1mbit"],
+                "--down-queue: has no effect",
+            ),
+            (&["--delay", "120min"], "--delay: 7200s is too long"),
+            (&["--upstream", "nowhere"], "--upstream"),
+            (&["--nonsense"], "--nonsense"),
+            (&["--seed", "x"], "--seed"),
+        ] {
+            let message = options(extra).expect_err("should be refused");
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn quiet_and_verbose_exclude_each_other() {
+        assert_eq!(options(&["-vv"]).unwrap().verbosity, 2);
+        assert_eq!(options(&["-q"]).unwrap().verbosity, -1);
+        assert!(options(&["-q", "-v"]).is_err());
+    }
+}

@@ -1,0 +1,399 @@
+//! The table of impairments as people name them: one row for each, from which the command line makes
+//! `--NAME`, `--up-NAME` and `--down-NAME`.
+
+use std::time::Duration;
+
+use crate::impairments::{Blackhole, BurstLoss, Distribution, DropRule, Impairments, Reorder};
+use crate::values::{ValueError, parse_duration, parse_probability, parse_rate, parse_size};
+
+/// How long packets are held back when nothing else is said.
+const DEFAULT_REORDER_DELAY: Duration = Duration::from_millis(5);
+
+/// One impairment that can be set by name.
+#[derive(Debug, Clone, Copy)]
+pub struct Knob {
+    /// Its name for both directions, towards the server, and towards the client.
+    pub names: [&'static str; 3],
+    /// The environment variables for the same.
+    pub variables: [&'static str; 3],
+    /// What stands for the value in the help.
+    pub value_name: &'static str,
+    /// What it does, for the help.
+    pub help: &'static str,
+    /// Reads a value into the impairments.
+    pub set: fn(&mut Impairments, &str) -> Result<(), ValueError>,
+}
+
+macro_rules! knob {
+    ($name:literal, $variable:literal, $value_name:literal, $help:literal, $set:expr) => {
+        Knob {
+            names: [$name, concat!("up-", $name), concat!("down-", $name)],
+            variables: [
+                concat!("COLUMBA_LOSS_SIM_", $variable),
+                concat!("COLUMBA_LOSS_SIM_UP_", $variable),
+                concat!("COLUMBA_LOSS_SIM_DOWN_", $variable),
+            ],
+            value_name: $value_name,
+            help: $help,
+            set: $set,
+        }
+    };
+}
+
+/// Every impairment, in the order of the help.
+pub const KNOBS: [Knob; 17] = [
+    knob!(
+        "loss",
+        "LOSS",
+        "P",
+        "Lose packets with this probability",
+        |it, text| {
+            it.loss = parse_probability(text)?;
+            Ok(())
+        }
+    ),
+    knob!(
+        "burst-loss",
+        "BURST_LOSS",
+        "P,R[,1-H[,1-K]]",
+        "Lose packets in bursts (Gilbert-Elliott): P good to bad, R bad to good, 1-H loss in bad (100%), 1-K in good (0%)",
+        set_burst_loss
+    ),
+    knob!(
+        "max-burst",
+        "MAX_BURST",
+        "N",
+        "Never lose, nor corrupt, more than N in a row by chance",
+        |it, text| {
+            it.max_burst = Some(parse_number(text)?);
+            Ok(())
+        }
+    ),
+    knob!(
+        "drop-nth",
+        "DROP_NTH",
+        "LIST",
+        "Drop packets by number, from 1: 3, 7-9 or 5n (each fifth), comma-separated",
+        set_drop_nth
+    ),
+    knob!(
+        "delay",
+        "DELAY",
+        "TIME",
+        "Delay packets by this time, one way",
+        |it, text| {
+            it.delay = parse_duration(text)?;
+            Ok(())
+        }
+    ),
+    knob!(
+        "jitter",
+        "JITTER",
+        "TIME",
+        "Vary the delay by this much, keeping the order",
+        |it, text| {
+            it.jitter = parse_duration(text)?;
+            Ok(())
+        }
+    ),
+    knob!(
+        "distribution",
+        "DISTRIBUTION",
+        "NAME",
+        "How jitter is distributed: uniform, normal or pareto [default: uniform]",
+        set_distribution
+    ),
+    knob!(
+        "rate",
+        "RATE",
+        "RATE",
+        "Limit the rate, IP and UDP headers included",
+        |it, text| {
+            it.rate_bits_per_second = Some(parse_rate(text)?);
+            Ok(())
+        }
+    ),
+    knob!(
+        "queue",
+        "QUEUE",
+        "BYTES",
+        "Room for packets that wait for the rate [default: rate x 2 x delay, at least 64k]",
+        |it, text| {
+            it.queue_bytes = Some(parse_size(text)?);
+            Ok(())
+        }
+    ),
+    knob!(
+        "overhead",
+        "OVERHEAD",
+        "BYTES",
+        "Header bytes that each packet adds on the wire [default: 28]",
+        |it, text| {
+            it.overhead_bytes = parse_number(text)?;
+            Ok(())
+        }
+    ),
+    knob!(
+        "duplicate",
+        "DUPLICATE",
+        "P",
+        "Deliver packets twice with this probability",
+        |it, text| {
+            it.duplicate = parse_probability(text)?;
+            Ok(())
+        }
+    ),
+    knob!(
+        "reorder",
+        "REORDER",
+        "P[,DELAY]",
+        "Hold packets back for DELAY with this probability, so that later ones overtake [default DELAY: 5ms]",
+        set_reorder
+    ),
+    knob!(
+        "corrupt",
+        "CORRUPT",
+        "P",
+        "Flip one bit of packets with this probability",
+        |it, text| {
+            it.corrupt = parse_probability(text)?;
+            Ok(())
+        }
+    ),
+    knob!(
+        "truncate",
+        "TRUNCATE",
+        "P",
+        "Cut packets short with this probability",
+        |it, text| {
+            it.truncate = parse_probability(text)?;
+            Ok(())
+        }
+    ),
+    knob!(
+        "max-datagram",
+        "MAX_DATAGRAM",
+        "BYTES",
+        "Drop larger UDP payloads",
+        |it, text| {
+            let bytes = parse_size(text)?;
+            it.max_datagram_bytes = Some(usize::try_from(bytes).unwrap_or(usize::MAX));
+            Ok(())
+        }
+    ),
+    knob!(
+        "blackhole",
+        "BLACKHOLE",
+        "ON,OFF",
+        "Work for ON, swallow everything for OFF, and so on",
+        set_blackhole
+    ),
+    knob!(
+        "ecn-mark",
+        "ECN_MARK",
+        "P",
+        "Mark ECN-capable packets Congestion Experienced with this probability",
+        |it, text| {
+            it.ecn_mark = parse_probability(text)?;
+            Ok(())
+        }
+    ),
+];
+
+fn parse_number(text: &str) -> Result<u32, ValueError> {
+    let wrong = |_| ValueError(format!("'{text}' is not a whole number"));
+    text.trim().parse().map_err(wrong)
+}
+
+fn set_burst_loss(impairments: &mut Impairments, text: &str) -> Result<(), ValueError> {
+    let parts = text
+        .split(',')
+        .map(parse_probability)
+        .collect::<Result<Vec<_>, _>>()?;
+    let [good_to_bad, bad_to_good, rest @ ..] = parts.as_slice() else {
+        return Err(ValueError("needs at least P and R, such as 1%,25%".into()));
+    };
+    let mut model = BurstLoss::gilbert(*good_to_bad, *bad_to_good);
+    match rest {
+        [] => {}
+        [loss_in_bad] => model.loss_in_bad = *loss_in_bad,
+        [loss_in_bad, loss_in_good] => {
+            model.loss_in_bad = *loss_in_bad;
+            model.loss_in_good = *loss_in_good;
+        }
+        _ => return Err(ValueError("has more than four values".into())),
+    }
+    impairments.burst_loss = Some(model);
+    Ok(())
+}
+
+fn set_drop_nth(impairments: &mut Impairments, text: &str) -> Result<(), ValueError> {
+    let rule = |item: &str| {
+        let item = item.trim();
+        let parse = |digits: &str| {
+            digits
+                .trim()
+                .parse::<u64>()
+                .ok()
+                .filter(|number| *number > 0)
+        };
+        let rule = if let Some(step) = item.strip_suffix('n') {
+            parse(step).map(DropRule::Every)
+        } else if let Some((first, last)) = item.split_once('-') {
+            parse(first)
+                .zip(parse(last))
+                .filter(|(first, last)| first <= last)
+                .map(|(first, last)| DropRule::Numbers(first..=last))
+        } else {
+            parse(item).map(|number| DropRule::Numbers(number..=number))
+        };
+        rule.ok_or_else(|| {
+            ValueError(format!("'{item}' is not a packet number such as 3, a range such as 7-9, or 5n for each fifth"))
+        })
+    };
+    impairments.drop_nth = text.split(',').map(rule).collect::<Result<_, _>>()?;
+    Ok(())
+}
+
+fn set_distribution(impairments: &mut Impairments, text: &str) -> Result<(), ValueError> {
+    impairments.distribution = match text.trim().to_ascii_lowercase().as_str() {
+        "uniform" => Distribution::Uniform,
+        "normal" => Distribution::Normal,
+        "pareto" => Distribution::Pareto,
+        _ => {
+            return Err(ValueError(format!(
+                "'{text}' is not uniform, normal or pareto"
+            )));
+        }
+    };
+    Ok(())
+}
+
+fn set_reorder(impairments: &mut Impairments, text: &str) -> Result<(), ValueError> {
+    let (probability, delay) = match text.split_once(',') {
+        Some((probability, delay)) => (probability, parse_duration(delay)?),
+        None => (text, DEFAULT_REORDER_DELAY),
+    };
+    impairments.reorder = Some(Reorder {
+        probability: parse_probability(probability)?,
+        delay,
+    });
+    Ok(())
+}
+
+fn set_blackhole(impairments: &mut Impairments, text: &str) -> Result<(), ValueError> {
+    let Some((on, off)) = text.split_once(',') else {
+        return Err(ValueError("needs two times, such as 5s,2s".into()));
+    };
+    impairments.blackhole = Some(Blackhole {
+        on: parse_duration(on)?,
+        off: parse_duration(off)?,
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(name: &str, text: &str) -> Result<Impairments, ValueError> {
+        let mut impairments = Impairments::default();
+        let knob = KNOBS
+            .iter()
+            .find(|knob| knob.names[0] == name)
+            .expect("a known knob");
+        (knob.set)(&mut impairments, text)?;
+        Ok(impairments)
+    }
+
+    #[test]
+    fn every_knob_reads_its_value() {
+        type Change = fn(&mut Impairments);
+        let cases: [(&str, &str, Change); 13] = [
+            ("loss", "5%", |it| it.loss = 0.05),
+            ("max-burst", "3", |it| it.max_burst = Some(3)),
+            ("delay", "25ms", |it| it.delay = Duration::from_millis(25)),
+            ("jitter", "1ms", |it| it.jitter = Duration::from_millis(1)),
+            ("distribution", "pareto", |it| {
+                it.distribution = Distribution::Pareto;
+            }),
+            ("rate", "10mbit", |it| {
+                it.rate_bits_per_second = Some(10_000_000);
+            }),
+            ("queue", "64k", |it| it.queue_bytes = Some(65_536)),
+            ("overhead", "0", |it| it.overhead_bytes = 0),
+            ("duplicate", "0.5", |it| it.duplicate = 0.5),
+            ("corrupt", "1%", |it| it.corrupt = 0.01),
+            ("truncate", "1%", |it| it.truncate = 0.01),
+            ("max-datagram", "1200", |it| {
+                it.max_datagram_bytes = Some(1200);
+            }),
+            ("ecn-mark", "1%", |it| it.ecn_mark = 0.01),
+        ];
+        for (name, text, change) in cases {
+            let mut expected = Impairments::default();
+            change(&mut expected);
+            assert_ne!(expected, Impairments::default());
+            assert_eq!(set(name, text), Ok(expected), "{name}");
+        }
+    }
+
+    #[test]
+    fn bursts_take_two_to_four_values() {
+        let model = |text| set("burst-loss", text).map(|it| it.burst_loss);
+        assert_eq!(model("1%,25%"), Ok(Some(BurstLoss::gilbert(0.01, 0.25))));
+        let full = BurstLoss {
+            good_to_bad: 0.01,
+            bad_to_good: 0.25,
+            loss_in_bad: 0.5,
+            loss_in_good: 0.1,
+        };
+        assert_eq!(model("1%,25%,50%,10%"), Ok(Some(full)));
+        assert!(model("1%").is_err());
+        assert!(model("1%,1%,1%,1%,1%").is_err());
+    }
+
+    #[test]
+    fn packets_to_drop_are_a_list() {
+        let rules = |text| set("drop-nth", text).map(|it| it.drop_nth);
+        assert_eq!(
+            rules("3, 7-9,5n"),
+            Ok(vec![
+                DropRule::Numbers(3..=3),
+                DropRule::Numbers(7..=9),
+                DropRule::Every(5)
+            ])
+        );
+        for wrong in ["", "0", "9-7", "n", "x", "3,"] {
+            assert!(rules(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn reordering_and_blackholes_take_times() {
+        let reorder = |text| set("reorder", text).map(|it| it.reorder);
+        let delay = DEFAULT_REORDER_DELAY;
+        assert_eq!(
+            reorder("5%"),
+            Ok(Some(Reorder {
+                probability: 0.05,
+                delay
+            }))
+        );
+        let delay = Duration::from_millis(8);
+        assert_eq!(
+            reorder("5%,8ms"),
+            Ok(Some(Reorder {
+                probability: 0.05,
+                delay
+            }))
+        );
+        let blackhole = set("blackhole", "5s,2s").map(|it| it.blackhole);
+        let expected = Blackhole {
+            on: Duration::from_secs(5),
+            off: Duration::from_secs(2),
+        };
+        assert_eq!(blackhole, Ok(Some(expected)));
+        assert!(set("blackhole", "5s").is_err());
+    }
+}

@@ -1,0 +1,167 @@
+//! Talking to a running proxy from another thread.
+
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use mio::Waker;
+
+use crate::impairments::Impairments;
+use crate::path::Direction;
+use crate::proxy::config::ProxyError;
+use crate::proxy::report::PathReport;
+
+/// Commands that may wait for the proxy.
+const MAX_COMMANDS: usize = 64;
+
+/// Something for the proxy to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// End.
+    Stop,
+    /// Change one direction (already validated).
+    Impair(Direction, Box<Impairments>),
+}
+
+/// The proxy's end of the handle.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    pub(crate) commands: Receiver<Command>,
+    report: Arc<Mutex<PathReport>>,
+}
+
+impl Mailbox {
+    /// Lets handles see these counters.
+    pub(crate) fn publish(&self, report: PathReport) {
+        *self.report.lock().unwrap_or_else(PoisonError::into_inner) = report;
+    }
+}
+
+/// A handle to a proxy, which may run on another thread. Clones reach the same proxy.
+#[derive(Debug, Clone)]
+pub struct ProxyHandle {
+    address: SocketAddr,
+    commands: SyncSender<Command>,
+    waker: Arc<Waker>,
+    report: Arc<Mutex<PathReport>>,
+}
+
+impl ProxyHandle {
+    pub(crate) fn new(address: SocketAddr, waker: Waker) -> (Self, Mailbox) {
+        let (sender, receiver) = sync_channel(MAX_COMMANDS);
+        let report = Arc::default();
+        let mailbox = Mailbox {
+            commands: receiver,
+            report: Arc::clone(&report),
+        };
+        let handle = Self {
+            address,
+            commands: sender,
+            waker: Arc::new(waker),
+            report,
+        };
+        (handle, mailbox)
+    }
+
+    /// Where clients connect and send to.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The counters as of the proxy's last turn. The kernel's own drops are added once a second.
+    #[must_use]
+    pub fn stats(&self) -> PathReport {
+        *self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the proxy to end.
+    pub fn stop(&self) {
+        // A proxy that is gone already, or busy with more commands than it can take, is told by the
+        // first of these or ends anyway.
+        let _ = self.send(Command::Stop);
+    }
+
+    /// Changes what happens in a direction, from now on.
+    ///
+    /// # Errors
+    /// An impairment out of range (nothing changes then), or a proxy that has stopped.
+    pub fn set_impairments(
+        &self,
+        direction: Direction,
+        impairments: Impairments,
+    ) -> Result<(), ProxyError> {
+        impairments
+            .validate()
+            .map_err(|error| ProxyError::Impairment { direction, error })?;
+        self.send(Command::Impair(direction, Box::new(impairments)))
+    }
+
+    fn send(&self, command: Command) -> Result<(), ProxyError> {
+        match self.commands.try_send(command) {
+            Ok(()) => {}
+            // The proxy is behind; waiting for room is right, since it takes all commands each turn.
+            Err(TrySendError::Full(command)) => {
+                self.commands
+                    .send(command)
+                    .map_err(|_| ProxyError::Stopped)?;
+            }
+            Err(TrySendError::Disconnected(_)) => return Err(ProxyError::Stopped),
+        }
+        self.waker
+            .wake()
+            .map_err(ProxyError::system("wake the proxy"))
+    }
+}
+
+/// A proxy on a thread of its own; it ends when this is dropped.
+#[derive(Debug)]
+pub struct SpawnedProxy {
+    handle: ProxyHandle,
+    thread: Option<JoinHandle<Result<PathReport, ProxyError>>>,
+}
+
+impl SpawnedProxy {
+    pub(crate) fn new(
+        handle: ProxyHandle,
+        thread: JoinHandle<Result<PathReport, ProxyError>>,
+    ) -> Self {
+        Self {
+            handle,
+            thread: Some(thread),
+        }
+    }
+
+    /// Ends the proxy and gives the final counters.
+    ///
+    /// # Errors
+    /// What ended the proxy before.
+    pub fn stop(mut self) -> Result<PathReport, ProxyError> {
+        self.handle.stop();
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<PathReport, ProxyError> {
+        let thread = self.thread.take().ok_or(ProxyError::Stopped)?;
+        thread.join().unwrap_or(Err(ProxyError::Stopped))
+    }
+}
+
+impl std::ops::Deref for SpawnedProxy {
+    type Target = ProxyHandle;
+
+    fn deref(&self) -> &ProxyHandle {
+        &self.handle
+    }
+}
+
+impl Drop for SpawnedProxy {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.handle.stop();
+            // Whoever drops the proxy has no use for its counters or its error.
+            let _ = self.join();
+        }
+    }
+}
