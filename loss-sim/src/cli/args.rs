@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use clap::builder::Styles;
+use clap::builder::{BoolishValueParser, Styles};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, Error};
@@ -84,9 +84,17 @@ fn command() -> Command {
                 .default_value("0")
                 .help("The same seed and packets meet the same luck"),
         )
-        .arg(flag("stats-json").help("Print the counters as one JSON object on stdout at the end"))
         .arg(
-            flag("ready-json").help("Print one JSON line with the address on stdout when relaying"),
+            flag("stats-json")
+                .env("COLUMBA_LOSS_SIM_STATS_JSON")
+                .value_parser(BoolishValueParser::new())
+                .help("Print the counters as one JSON object on stdout at the end"),
+        )
+        .arg(
+            flag("ready-json")
+                .env("COLUMBA_LOSS_SIM_READY_JSON")
+                .value_parser(BoolishValueParser::new())
+                .help("Print one JSON line with the address on stdout when relaying"),
         )
         .arg(
             flag("verbose")

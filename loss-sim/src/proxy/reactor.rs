@@ -27,6 +27,11 @@ const EVENTS: usize = 256;
 /// How often silent clients and the kernel's drop counters are looked at while there are UDP clients.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
+/// Least time between two deliveries of datagrams while the path is busy, as a network card coalesces
+/// interrupts: at high rates packets go out a few at a time, none more than this late, rather than each
+/// with a wake-up of its own. A packet that comes alone is in time.
+const COALESCE: Duration = Duration::from_micros(100);
+
 /// A relay for TCP and UDP with a bad network inside.
 pub struct Proxy {
     poll: Poll,
@@ -38,6 +43,8 @@ pub struct Proxy {
     /// Sources that had more than their budget: their next event may never come.
     unfinished: Vec<Source>,
     housekeeping_at: Nanos,
+    /// Not to deliver before this, see [`COALESCE`].
+    deliver_from: Nanos,
     mailbox: Mailbox,
     handle: ProxyHandle,
     signals: Option<Signals>,
@@ -88,6 +95,7 @@ impl Proxy {
             tcp,
             unfinished: Vec::new(),
             housekeeping_at: 0,
+            deliver_from: 0,
             mailbox,
             handle,
             signals: None,
@@ -191,7 +199,10 @@ impl Proxy {
         if self.tcp.advance(now, &mut self.path, self.poll.registry()) {
             self.unfinished.push(Source::TcpListener);
         }
-        self.udp.deliver(now, &mut self.path);
+        if self.path.next_delivery().is_some_and(|due| due <= now) {
+            self.udp.deliver(now, &mut self.path);
+            self.deliver_from = now.saturating_add(duration_nanos(COALESCE));
+        }
         if now >= self.housekeeping_at && self.udp.has_flows() {
             self.housekeeping_at = now.saturating_add(duration_nanos(HOUSEKEEPING));
             self.udp.count_kernel_drops(now, &mut self.path);
