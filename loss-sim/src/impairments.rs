@@ -153,7 +153,7 @@ pub struct Reorder {
 }
 
 /// A link that works for a while, then swallows everything for a while, and so on. The first phase
-/// begins at timestamp 0, or when the impairments were changed. A packet's fate depends on the phase in
+/// begins at timestamp 0, or when it was changed. A packet's fate depends on the phase in
 /// which it leaves the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Blackhole {

@@ -1,9 +1,13 @@
 //! The table of impairments as people name them: one row for each, from which the command line makes
 //! `--NAME`, `--up-NAME` and `--down-NAME`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::impairments::{Blackhole, BurstLoss, Distribution, DropRule, Impairments, Reorder};
+use crate::impairments::{
+    Blackhole, BurstLoss, Distribution, DropRule, ImpairmentError, Impairments, Reorder,
+};
+use crate::path::Direction;
 use crate::values::{ValueError, parse_duration, parse_probability, parse_rate, parse_size};
 
 /// How long packets are held back when nothing else is said.
@@ -20,12 +24,103 @@ pub struct Knob {
     pub value_name: &'static str,
     /// What it does, for the help.
     pub help: &'static str,
-    /// Reads a value into the impairments.
-    pub set: fn(&mut Impairments, &str) -> Result<(), ValueError>,
+    read: fn(&mut Impairments, &str) -> Result<(), ValueError>,
+    clear: fn(&mut Impairments),
 }
 
+impl Knob {
+    /// Reads a value into the impairments; `off` gives back the default.
+    ///
+    /// # Errors
+    /// A value that can't be read.
+    pub fn set(&self, impairments: &mut Impairments, text: &str) -> Result<(), ValueError> {
+        if text.trim() == "off" {
+            (self.clear)(impairments);
+            Ok(())
+        } else {
+            (self.read)(impairments, text)
+        }
+    }
+
+    /// Finds a knob by one of its names, and the directions that the name acts on.
+    #[must_use]
+    pub fn find(name: &str) -> Option<(&'static Self, &'static [Direction])> {
+        const DIRECTIONS: [&[Direction]; 3] =
+            [&Direction::BOTH, &[Direction::Up], &[Direction::Down]];
+        KNOBS.iter().find_map(|knob| {
+            let mut names = knob.names.iter().zip(DIRECTIONS);
+            let (_, directions) = names.find(|(known, _)| **known == name)?;
+            Some((knob, directions))
+        })
+    }
+}
+
+/// Why a change of impairments is refused.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ChangeError {
+    /// No such impairment.
+    #[error("there is no impairment called '{0}'")]
+    Unknown(String),
+    /// A value that can't be read.
+    #[error("{name}: {error}")]
+    Value {
+        /// Which impairment.
+        name: String,
+        /// What is wrong.
+        #[source]
+        error: ValueError,
+    },
+    /// The whole makes no sense.
+    #[error("{}-{error}", direction.name())]
+    Impairment {
+        /// In which direction.
+        direction: Direction,
+        /// What is wrong.
+        #[source]
+        error: ImpairmentError,
+    },
+}
+
+/// Changes the impairments that are named in `settings`: first in both directions, then in one.
+///
+/// # Errors
+/// A name or value that makes no sense; the impairments may have been changed in part then.
+pub fn change(
+    settings: &BTreeMap<String, String>,
+    up: &mut Impairments,
+    down: &mut Impairments,
+) -> Result<(), ChangeError> {
+    for both_at_once in [true, false] {
+        for (name, text) in settings {
+            let (knob, directions) =
+                Knob::find(name).ok_or_else(|| ChangeError::Unknown(name.clone()))?;
+            if (directions.len() > 1) != both_at_once {
+                continue;
+            }
+            for direction in directions {
+                let impairments = match direction {
+                    Direction::Up => &mut *up,
+                    Direction::Down => &mut *down,
+                };
+                knob.set(impairments, text)
+                    .map_err(|error| ChangeError::Value {
+                        name: name.clone(),
+                        error,
+                    })?;
+            }
+        }
+    }
+    for (direction, impairments) in [(Direction::Up, up), (Direction::Down, down)] {
+        impairments
+            .validate()
+            .map_err(|error| ChangeError::Impairment { direction, error })?;
+    }
+    Ok(())
+}
+
+/// One row: the names, what the help says, the field that is set, and how its value is read.
 macro_rules! knob {
-    ($name:literal, $variable:literal, $value_name:literal, $help:literal, $set:expr) => {
+    ($name:literal, $variable:literal, $value_name:literal, $help:literal, $field:ident, $read:expr) => {
         Knob {
             names: [$name, concat!("up-", $name), concat!("down-", $name)],
             variables: [
@@ -35,177 +130,88 @@ macro_rules! knob {
             ],
             value_name: $value_name,
             help: $help,
-            set: $set,
+            read: |impairments, text| {
+                impairments.$field = $read(text)?;
+                Ok(())
+            },
+            clear: |impairments| impairments.$field = Impairments::default().$field,
         }
     };
 }
 
 /// Every impairment, in the order of the help.
+#[rustfmt::skip]
 pub const KNOBS: [Knob; 17] = [
-    knob!(
-        "loss",
-        "LOSS",
-        "P",
+    knob!("loss", "LOSS", "P",
         "Lose packets with this probability",
-        |it, text| {
-            it.loss = parse_probability(text)?;
-            Ok(())
-        }
-    ),
-    knob!(
-        "burst-loss",
-        "BURST_LOSS",
-        "P,R[,1-H[,1-K]]",
+        loss, parse_probability),
+    knob!("burst-loss", "BURST_LOSS", "P,R[,1-H[,1-K]]",
         "Lose packets in bursts (Gilbert-Elliott): P good to bad, R bad to good, 1-H loss in bad (100%), 1-K in good (0%)",
-        set_burst_loss
-    ),
-    knob!(
-        "max-burst",
-        "MAX_BURST",
-        "N",
+        burst_loss, parse_burst_loss),
+    knob!("max-burst", "MAX_BURST", "N",
         "Never lose, nor corrupt, more than N in a row by chance",
-        |it, text| {
-            it.max_burst = Some(parse_number(text)?);
-            Ok(())
-        }
-    ),
-    knob!(
-        "drop-nth",
-        "DROP_NTH",
-        "LIST",
+        max_burst, optional(parse_number)),
+    knob!("drop-nth", "DROP_NTH", "LIST",
         "Drop packets by number, from 1: 3, 7-9 or 5n (each fifth), comma-separated",
-        set_drop_nth
-    ),
-    knob!(
-        "delay",
-        "DELAY",
-        "TIME",
+        drop_nth, parse_drop_nth),
+    knob!("delay", "DELAY", "TIME",
         "Delay packets by this time, one way",
-        |it, text| {
-            it.delay = parse_duration(text)?;
-            Ok(())
-        }
-    ),
-    knob!(
-        "jitter",
-        "JITTER",
-        "TIME",
+        delay, parse_duration),
+    knob!("jitter", "JITTER", "TIME",
         "Vary the delay by this much, keeping the order",
-        |it, text| {
-            it.jitter = parse_duration(text)?;
-            Ok(())
-        }
-    ),
-    knob!(
-        "distribution",
-        "DISTRIBUTION",
-        "NAME",
+        jitter, parse_duration),
+    knob!("distribution", "DISTRIBUTION", "NAME",
         "How jitter is distributed: uniform, normal or pareto [default: uniform]",
-        set_distribution
-    ),
-    knob!(
-        "rate",
-        "RATE",
-        "RATE",
+        distribution, parse_distribution),
+    knob!("rate", "RATE", "RATE",
         "Limit the rate, IP and UDP headers included",
-        |it, text| {
-            it.rate_bits_per_second = Some(parse_rate(text)?);
-            Ok(())
-        }
-    ),
-    knob!(
-        "queue",
-        "QUEUE",
-        "BYTES",
+        rate_bits_per_second, optional(parse_rate)),
+    knob!("queue", "QUEUE", "BYTES",
         "Room for packets that wait for the rate [default: rate x 2 x delay, at least 64k]",
-        |it, text| {
-            it.queue_bytes = Some(parse_size(text)?);
-            Ok(())
-        }
-    ),
-    knob!(
-        "overhead",
-        "OVERHEAD",
-        "BYTES",
+        queue_bytes, optional(parse_size)),
+    knob!("overhead", "OVERHEAD", "BYTES",
         "Header bytes that each packet adds on the wire [default: 28]",
-        |it, text| {
-            it.overhead_bytes = parse_number(text)?;
-            Ok(())
-        }
-    ),
-    knob!(
-        "duplicate",
-        "DUPLICATE",
-        "P",
+        overhead_bytes, parse_number),
+    knob!("duplicate", "DUPLICATE", "P",
         "Deliver packets twice with this probability",
-        |it, text| {
-            it.duplicate = parse_probability(text)?;
-            Ok(())
-        }
-    ),
-    knob!(
-        "reorder",
-        "REORDER",
-        "P[,DELAY]",
+        duplicate, parse_probability),
+    knob!("reorder", "REORDER", "P[,DELAY]",
         "Hold packets back for DELAY with this probability, so that later ones overtake [default DELAY: 5ms]",
-        set_reorder
-    ),
-    knob!(
-        "corrupt",
-        "CORRUPT",
-        "P",
+        reorder, parse_reorder),
+    knob!("corrupt", "CORRUPT", "P",
         "Flip one bit of packets with this probability",
-        |it, text| {
-            it.corrupt = parse_probability(text)?;
-            Ok(())
-        }
-    ),
-    knob!(
-        "truncate",
-        "TRUNCATE",
-        "P",
+        corrupt, parse_probability),
+    knob!("truncate", "TRUNCATE", "P",
         "Cut packets short with this probability",
-        |it, text| {
-            it.truncate = parse_probability(text)?;
-            Ok(())
-        }
-    ),
-    knob!(
-        "max-datagram",
-        "MAX_DATAGRAM",
-        "BYTES",
+        truncate, parse_probability),
+    knob!("max-datagram", "MAX_DATAGRAM", "BYTES",
         "Drop larger UDP payloads",
-        |it, text| {
-            let bytes = parse_size(text)?;
-            it.max_datagram_bytes = Some(usize::try_from(bytes).unwrap_or(usize::MAX));
-            Ok(())
-        }
-    ),
-    knob!(
-        "blackhole",
-        "BLACKHOLE",
-        "ON,OFF",
+        max_datagram_bytes, optional(parse_length)),
+    knob!("blackhole", "BLACKHOLE", "ON,OFF",
         "Work for ON, swallow everything for OFF, and so on",
-        set_blackhole
-    ),
-    knob!(
-        "ecn-mark",
-        "ECN_MARK",
-        "P",
+        blackhole, parse_blackhole),
+    knob!("ecn-mark", "ECN_MARK", "P",
         "Mark ECN-capable packets Congestion Experienced with this probability",
-        |it, text| {
-            it.ecn_mark = parse_probability(text)?;
-            Ok(())
-        }
-    ),
+        ecn_mark, parse_probability),
 ];
+
+/// Makes a reader of an optional field of the reader of its value.
+fn optional<T>(
+    read: impl Fn(&str) -> Result<T, ValueError>,
+) -> impl Fn(&str) -> Result<Option<T>, ValueError> {
+    move |text| read(text).map(Some)
+}
+
+fn parse_length(text: &str) -> Result<usize, ValueError> {
+    Ok(usize::try_from(parse_size(text)?).unwrap_or(usize::MAX))
+}
 
 fn parse_number(text: &str) -> Result<u32, ValueError> {
     let wrong = |_| ValueError(format!("'{text}' is not a whole number"));
     text.trim().parse().map_err(wrong)
 }
 
-fn set_burst_loss(impairments: &mut Impairments, text: &str) -> Result<(), ValueError> {
+fn parse_burst_loss(text: &str) -> Result<Option<BurstLoss>, ValueError> {
     let parts = text
         .split(',')
         .map(parse_probability)
@@ -223,11 +229,10 @@ fn set_burst_loss(impairments: &mut Impairments, text: &str) -> Result<(), Value
         }
         _ => return Err(ValueError("has more than four values".into())),
     }
-    impairments.burst_loss = Some(model);
-    Ok(())
+    Ok(Some(model))
 }
 
-fn set_drop_nth(impairments: &mut Impairments, text: &str) -> Result<(), ValueError> {
+fn parse_drop_nth(text: &str) -> Result<Vec<DropRule>, ValueError> {
     let rule = |item: &str| {
         let item = item.trim();
         let parse = |digits: &str| {
@@ -251,12 +256,11 @@ fn set_drop_nth(impairments: &mut Impairments, text: &str) -> Result<(), ValueEr
             ValueError(format!("'{item}' is not a packet number such as 3, a range such as 7-9, or 5n for each fifth"))
         })
     };
-    impairments.drop_nth = text.split(',').map(rule).collect::<Result<_, _>>()?;
-    Ok(())
+    text.split(',').map(rule).collect()
 }
 
-fn set_distribution(impairments: &mut Impairments, text: &str) -> Result<(), ValueError> {
-    impairments.distribution = match text.trim().to_ascii_lowercase().as_str() {
+fn parse_distribution(text: &str) -> Result<Distribution, ValueError> {
+    Ok(match text.trim().to_ascii_lowercase().as_str() {
         "uniform" => Distribution::Uniform,
         "normal" => Distribution::Normal,
         "pareto" => Distribution::Pareto,
@@ -265,31 +269,28 @@ fn set_distribution(impairments: &mut Impairments, text: &str) -> Result<(), Val
                 "'{text}' is not uniform, normal or pareto"
             )));
         }
-    };
-    Ok(())
+    })
 }
 
-fn set_reorder(impairments: &mut Impairments, text: &str) -> Result<(), ValueError> {
+fn parse_reorder(text: &str) -> Result<Option<Reorder>, ValueError> {
     let (probability, delay) = match text.split_once(',') {
         Some((probability, delay)) => (probability, parse_duration(delay)?),
         None => (text, DEFAULT_REORDER_DELAY),
     };
-    impairments.reorder = Some(Reorder {
+    Ok(Some(Reorder {
         probability: parse_probability(probability)?,
         delay,
-    });
-    Ok(())
+    }))
 }
 
-fn set_blackhole(impairments: &mut Impairments, text: &str) -> Result<(), ValueError> {
+fn parse_blackhole(text: &str) -> Result<Option<Blackhole>, ValueError> {
     let Some((on, off)) = text.split_once(',') else {
         return Err(ValueError("needs two times, such as 5s,2s".into()));
     };
-    impairments.blackhole = Some(Blackhole {
+    Ok(Some(Blackhole {
         on: parse_duration(on)?,
         off: parse_duration(off)?,
-    });
-    Ok(())
+    }))
 }
 
 #[cfg(test)]
@@ -302,7 +303,7 @@ mod tests {
             .iter()
             .find(|knob| knob.names[0] == name)
             .expect("a known knob");
-        (knob.set)(&mut impairments, text)?;
+        knob.set(&mut impairments, text)?;
         Ok(impairments)
     }
 
@@ -334,7 +335,12 @@ mod tests {
             let mut expected = Impairments::default();
             change(&mut expected);
             assert_ne!(expected, Impairments::default());
-            assert_eq!(set(name, text), Ok(expected), "{name}");
+            let mut impairments = set(name, text).unwrap();
+            assert_eq!(impairments, expected, "{name}");
+            let (knob, directions) = Knob::find(name).unwrap();
+            assert_eq!(directions, Direction::BOTH);
+            knob.set(&mut impairments, "off").unwrap();
+            assert_eq!(impairments, Impairments::default(), "{name}");
         }
     }
 

@@ -30,6 +30,8 @@ pub mod knobs;
 #[cfg(feature = "proxy")]
 pub mod proxy;
 #[cfg(feature = "proxy")]
+pub mod scenario;
+#[cfg(feature = "proxy")]
 pub mod values;
 
 pub use impairments::{

@@ -101,8 +101,8 @@ impl<P: Payload> Link<P> {
     }
 
     /// Changes the impairments from now on. Packets still in the queue leave at the new rate; packets on
-    /// their way keep their delay, and nobody overtakes because the delay became shorter. A blackhole
-    /// starts its first phase now. Random streams go on where they are.
+    /// their way keep their delay, and nobody overtakes because the delay became shorter. A changed
+    /// blackhole starts its first phase now. Random streams go on where they are.
     ///
     /// # Errors
     /// An impairment out of its range; nothing is changed then.
@@ -115,7 +115,9 @@ impl<P: Payload> Link<P> {
         self.bottleneck.reconfigure(now, &impairments);
         self.delay_line
             .reschedule(|number| self.bottleneck.departure_of(number));
-        self.blackhole_origin = now;
+        if impairments.blackhole != self.impairments.blackhole {
+            self.blackhole_origin = now;
+        }
         self.impairments = impairments;
         Ok(())
     }

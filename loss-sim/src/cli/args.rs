@@ -1,7 +1,9 @@
 //! The options, made from the table of impairments.
 
 use std::ffi::OsString;
+use std::fs;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
 
 use clap::builder::{BoolishValueParser, Styles};
 use clap::error::ErrorKind;
@@ -11,7 +13,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command, Error};
 use crate::impairments::Impairments;
 use crate::knobs::{KNOBS, Knob};
 use crate::path::Direction;
-use crate::proxy::ProxyConfig;
+use crate::proxy::{ProxyConfig, RebindTimes, Rebinding};
+use crate::scenario::Scenario;
 
 /// What was asked for.
 #[derive(Debug)]
@@ -110,7 +113,36 @@ fn command() -> Command {
         );
     KNOBS
         .iter()
-        .fold(command, |command, knob| command.args(knob_arguments(knob)))
+        .fold(command.args(path_arguments()), |command, knob| {
+            command.args(knob_arguments(knob))
+        })
+}
+
+/// What concerns the path as a whole.
+fn path_arguments() -> [Arg; 3] {
+    let times = |name, variable| {
+        Arg::new(name)
+            .long(name)
+            .env(variable)
+            .hide_env(true)
+            .value_name("[FIRST,]EVERY")
+            .value_parser(clap::value_parser!(RebindTimes))
+            .help_heading("Path")
+    };
+    [
+        times("rebind-port", "COLUMBA_LOSS_SIM_REBIND_PORT")
+            .help("Move each UDP client to another port, as the server sees it, as a NAT that forgets does"),
+        times("rebind-address", "COLUMBA_LOSS_SIM_REBIND_ADDRESS")
+            .help("Move each UDP client to another address (IPv4 loopback servers only)"),
+        Arg::new("scenario")
+            .long("scenario")
+            .env("COLUMBA_LOSS_SIM_SCENARIO")
+            .hide_env(true)
+            .value_name("FILE")
+            .value_parser(clap::value_parser!(PathBuf))
+            .help_heading("Path")
+            .help("Follow a timeline of changes (TOML: [[step]] with at = \"2s\" and options by name)"),
+    ]
 }
 
 fn flag(name: &'static str) -> Arg {
@@ -146,11 +178,22 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Opt
     let mut impairments = |direction| {
         read_impairments(&matches, direction).map_err(|message| usage_error(&mut command, message))
     };
+    let (up, down) = (impairments(Direction::Up)?, impairments(Direction::Down)?);
+    let scenario = matches
+        .get_one::<PathBuf>("scenario")
+        .map(|file| read_scenario(file, &up, &down))
+        .transpose()
+        .map_err(|message| usage_error(&mut command, message))?;
     let config = ProxyConfig {
         listen,
         upstream,
-        up: impairments(Direction::Up)?,
-        down: impairments(Direction::Down)?,
+        up,
+        down,
+        rebinding: Rebinding {
+            port: matches.get_one("rebind-port").copied(),
+            address: matches.get_one("rebind-address").copied(),
+        },
+        scenario,
         seed: matches.get_one("seed").copied().unwrap_or_default(),
     };
     let louder = i8::try_from(matches.get_count("verbose")).unwrap_or(i8::MAX);
@@ -182,6 +225,13 @@ fn resolve(text: &str, like: Option<SocketAddr>) -> Result<SocketAddr, String> {
         .ok_or_else(|| format!("'{text}' has no address"))
 }
 
+fn read_scenario(file: &Path, up: &Impairments, down: &Impairments) -> Result<Scenario, String> {
+    let name = file.display();
+    let text = fs::read_to_string(file)
+        .map_err(|error| format!("--scenario: cannot read {name}: {error}"))?;
+    Scenario::parse(&text, up, down).map_err(|error| format!("--scenario: {name}: {error}"))
+}
+
 /// Which of a knob's names acts on a direction beside the general one.
 fn own_name(direction: Direction) -> usize {
     match direction {
@@ -202,7 +252,7 @@ fn read_impairments(matches: &ArgMatches, direction: Direction) -> Result<Impair
                     continue;
                 }
                 let text = matches.get_one::<String>(name).map_or("", String::as_str);
-                (knob.set)(&mut impairments, text).map_err(|error| {
+                knob.set(&mut impairments, text).map_err(|error| {
                     format!(
                         "invalid value '{text}' for '--{name} <{}>': {error}",
                         knob.value_name

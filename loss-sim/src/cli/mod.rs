@@ -40,7 +40,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             error!("{error}");
             ExitCode::from(match error {
-                Failure::Proxy(ProxyError::Impairment { .. }) => exit::USAGE,
+                Failure::Proxy(
+                    ProxyError::Impairment { .. } | ProxyError::RebindAddress { .. },
+                ) => exit::USAGE,
                 Failure::Proxy(ProxyError::Listen { .. }) => exit::CANNOT_CONNECT,
                 Failure::Proxy(ProxyError::System { .. } | ProxyError::Stopped)
                 | Failure::Output(_) => exit::GENERAL,

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use crate::impairments::{ImpairmentError, Impairments};
 use crate::path::Direction;
+use crate::proxy::rebind::Rebinding;
+use crate::scenario::{Rebind, Scenario};
 
 /// What a proxy does.
 #[derive(Debug, Clone)]
@@ -19,6 +21,10 @@ pub struct ProxyConfig {
     pub down: Impairments,
     /// From this follows all that is left to chance.
     pub seed: u64,
+    /// Moves of UDP clients to other ports or addresses, as the upstream sees them.
+    pub rebinding: Rebinding,
+    /// Impairments that change while it runs.
+    pub scenario: Option<Scenario>,
 }
 
 impl ProxyConfig {
@@ -31,7 +37,28 @@ impl ProxyConfig {
             up: Impairments::default(),
             down: Impairments::default(),
             seed: 0,
+            rebinding: Rebinding::default(),
+            scenario: None,
         }
+    }
+}
+
+impl ProxyConfig {
+    pub(crate) fn validate(&self) -> Result<(), ProxyError> {
+        for (direction, impairments) in [(Direction::Up, &self.up), (Direction::Down, &self.down)] {
+            impairments
+                .validate()
+                .map_err(|error| ProxyError::Impairment { direction, error })?;
+        }
+        let scenario = self.scenario.as_ref();
+        let moves = self.rebinding.address.is_some()
+            || scenario.is_some_and(|scenario| scenario.rebinds(Rebind::Address));
+        let is_ipv4_loopback = self.upstream.is_ipv4() && self.upstream.ip().is_loopback();
+        if moves && !is_ipv4_loopback {
+            let upstream = self.upstream;
+            return Err(ProxyError::RebindAddress { upstream });
+        }
+        Ok(())
     }
 }
 
@@ -46,6 +73,12 @@ pub enum ProxyError {
         /// What is wrong.
         #[source]
         error: ImpairmentError,
+    },
+    /// Clients can't be given other addresses.
+    #[error("rebind-address: works only towards an IPv4 loopback upstream, not {upstream}")]
+    RebindAddress {
+        /// The upstream.
+        upstream: SocketAddr,
     },
     /// The address to listen on can't be had.
     #[error("cannot listen on {address}: {error}")]

@@ -11,6 +11,7 @@ use crate::impairments::Impairments;
 use crate::path::Direction;
 use crate::proxy::config::ProxyError;
 use crate::proxy::report::PathReport;
+use crate::scenario::Rebind;
 
 /// Commands that may wait for the proxy.
 const MAX_COMMANDS: usize = 64;
@@ -22,6 +23,8 @@ pub(crate) enum Command {
     Stop,
     /// Change one direction (already validated).
     Impair(Direction, Box<Impairments>),
+    /// Move all UDP clients.
+    Rebind(Rebind),
 }
 
 /// The proxy's end of the handle.
@@ -96,6 +99,14 @@ impl ProxyHandle {
             .validate()
             .map_err(|error| ProxyError::Impairment { direction, error })?;
         self.send(Command::Impair(direction, Box::new(impairments)))
+    }
+
+    /// Moves all UDP clients to other ports, or addresses, as the upstream sees them.
+    ///
+    /// # Errors
+    /// A proxy that has stopped.
+    pub fn rebind(&self, kind: Rebind) -> Result<(), ProxyError> {
+        self.send(Command::Rebind(kind))
     }
 
     fn send(&self, command: Command) -> Result<(), ProxyError> {

@@ -6,9 +6,11 @@ use std::thread;
 use std::time::Duration;
 
 use mio::{Events, Poll, Waker};
+use tracing::{error, info};
 
 use crate::Nanos;
 use crate::delay::duration_nanos;
+use crate::impairments::Impairments;
 use crate::path::{Direction, Path};
 use crate::proxy::config::{ProxyConfig, ProxyError};
 use crate::proxy::datagram::Datagram;
@@ -20,6 +22,7 @@ use crate::proxy::tcp::TcpRelay;
 use crate::proxy::timer::{Clock, PreciseTimer};
 use crate::proxy::token::Source;
 use crate::proxy::udp::UdpRelay;
+use crate::scenario::Scenario;
 
 /// Events taken from the kernel at once.
 const EVENTS: usize = 256;
@@ -45,6 +48,7 @@ pub struct Proxy {
     housekeeping_at: Nanos,
     /// Not to deliver before this, see [`COALESCE`].
     deliver_from: Nanos,
+    scenario: Option<Scenario>,
     mailbox: Mailbox,
     handle: ProxyHandle,
     signals: Option<Signals>,
@@ -58,13 +62,7 @@ impl Proxy {
     /// # Errors
     /// An impairment out of range, an address that can't be had, or a system out of descriptors.
     pub fn bind(config: &ProxyConfig) -> Result<Self, ProxyError> {
-        for (direction, impairments) in
-            [(Direction::Up, &config.up), (Direction::Down, &config.down)]
-        {
-            impairments
-                .validate()
-                .map_err(|error| ProxyError::Impairment { direction, error })?;
-        }
+        config.validate()?;
         let path =
             Path::new(config.up.clone(), config.down.clone(), config.seed).map_err(|error| {
                 ProxyError::Impairment {
@@ -83,7 +81,8 @@ impl Proxy {
         let register = ProxyError::system;
         let waker = Waker::new(registry, Source::Waker.into()).map_err(register("make a waker"))?;
         let timer = PreciseTimer::new(registry).map_err(register("make a timer"))?;
-        let udp = UdpRelay::new(udp, config.upstream, registry).map_err(register("poll UDP"))?;
+        let udp = UdpRelay::new(udp, config.upstream, config.rebinding, registry)
+            .map_err(register("poll UDP"))?;
         let tcp = TcpRelay::new(tcp, config.upstream, registry).map_err(register("poll TCP"))?;
         let (handle, mailbox) = ProxyHandle::new(address, waker);
         Ok(Self {
@@ -96,6 +95,7 @@ impl Proxy {
             unfinished: Vec::new(),
             housekeeping_at: 0,
             deliver_from: 0,
+            scenario: config.scenario.clone(),
             mailbox,
             handle,
             signals: None,
@@ -177,7 +177,14 @@ impl Proxy {
             return Ok(Some(Duration::ZERO));
         }
         let housekeeping = self.udp.has_flows().then_some(self.housekeeping_at);
-        let times = [self.path.next_delivery(), self.tcp.next_due(), housekeeping];
+        let delivery = self.path.next_delivery();
+        let times = [
+            delivery.map(|due| due.max(self.deliver_from)),
+            self.tcp.next_due(),
+            housekeeping,
+            self.udp.next_rebind(),
+            self.scenario.as_ref().and_then(Scenario::next_step),
+        ];
         let deadline = times.into_iter().flatten().min();
         self.timer.arm(self.clock.now(), deadline)
     }
@@ -185,6 +192,7 @@ impl Proxy {
     /// One turn of the loop: sockets in, then everything that is due out.
     fn turn(&mut self, events: &Events) {
         let now = self.clock.now();
+        self.follow_scenario(now);
         for source in std::mem::take(&mut self.unfinished) {
             self.serve(now, source, (true, false));
         }
@@ -196,6 +204,8 @@ impl Proxy {
             }
         }
         let now = self.clock.now();
+        self.udp
+            .rebind_due(now, &mut self.path, self.poll.registry());
         if self.tcp.advance(now, &mut self.path, self.poll.registry()) {
             self.unfinished.push(Source::TcpListener);
         }
@@ -250,12 +260,36 @@ impl Proxy {
             match command {
                 Command::Stop => self.is_stopping = true,
                 Command::Impair(direction, impairments) => {
-                    let link = self.path.link_mut(direction);
-                    if let Err(error) = link.set_impairments(now, *impairments) {
-                        tracing::error!("{}-{error}", direction.name());
-                    }
+                    impair(&mut self.path, now, direction, *impairments);
+                }
+                Command::Rebind(kind) => {
+                    let registry = self.poll.registry();
+                    self.udp.rebind_all(now, kind, &mut self.path, registry);
                 }
             }
         }
+    }
+
+    /// Takes the steps of the scenario that are due.
+    fn follow_scenario(&mut self, now: Nanos) {
+        let Some(scenario) = &mut self.scenario else {
+            return;
+        };
+        while let Some(step) = scenario.poll_step(now) {
+            info!("scenario: the step at {:?}", step.at);
+            impair(&mut self.path, now, Direction::Up, step.up.clone());
+            impair(&mut self.path, now, Direction::Down, step.down.clone());
+            if let Some(kind) = step.rebind {
+                let registry = self.poll.registry();
+                self.udp.rebind_all(now, kind, &mut self.path, registry);
+            }
+        }
+    }
+}
+
+/// Changes one direction to impairments that have been validated.
+fn impair(path: &mut Path<Datagram>, now: Nanos, direction: Direction, impairments: Impairments) {
+    if let Err(error) = path.link_mut(direction).set_impairments(now, impairments) {
+        error!("{}-{error}", direction.name());
     }
 }

@@ -1,7 +1,7 @@
 //! Taking the port: the same number for TCP and UDP.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use mio::net::{TcpListener, UdpSocket};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -28,13 +28,13 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<(TcpListener, UdpSocket)
     }
 }
 
-/// A UDP socket that talks to `upstream` only.
-pub(crate) fn connect_udp(upstream: SocketAddr) -> io::Result<UdpSocket> {
-    let any: SocketAddr = match upstream {
-        SocketAddr::V4(_) => (std::net::Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
+/// A UDP socket that talks to `upstream` only, from `local` or whichever address fits.
+pub(crate) fn connect_udp(upstream: SocketAddr, local: Option<IpAddr>) -> io::Result<UdpSocket> {
+    let any = match upstream {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let socket = UdpSocket::bind(any)?;
+    let socket = UdpSocket::bind((local.unwrap_or(any), 0).into())?;
     socket.connect(upstream)?;
     Ok(socket)
 }

@@ -16,11 +16,13 @@ use crate::delay::duration_nanos;
 use crate::link::Link;
 use crate::path::{Direction, Path};
 use crate::proxy::datagram::{BufferPool, Datagram};
+use crate::proxy::rebind::{AddressPool, NextRebinds, Rebinding, earlier};
 use crate::proxy::sockets::connect_udp;
 use crate::proxy::token::{Generations, KEY_BITS, Slot, Source};
 use crate::proxy::udp_io::{
     self, BATCH, Outgoing, OutgoingBatch, Received, UdpIo, travels_as_ipv4,
 };
+use crate::scenario::Rebind;
 
 /// Most UDP clients at a time; the datagrams of more are dropped.
 const MAX_FLOWS: usize = 4096;
@@ -42,6 +44,7 @@ struct Flow {
     socket: UdpSocket,
     last_used: Nanos,
     drops: DropCounter,
+    rebinds: NextRebinds,
 }
 
 /// The kernel's drop counter of a socket, which wraps, as last seen.
@@ -71,12 +74,17 @@ pub(crate) struct UdpRelay {
     /// What is being delivered; kept for its memory.
     deliveries: Vec<Datagram>,
     last_warning: Option<Nanos>,
+    rebinding: Rebinding,
+    addresses: AddressPool,
+    /// When the next client is to be moved.
+    rebind_at: Option<Nanos>,
 }
 
 impl UdpRelay {
     pub(crate) fn new(
         mut listener: UdpSocket,
         upstream: SocketAddr,
+        rebinding: Rebinding,
         registry: &Registry,
     ) -> io::Result<Self> {
         udp_io::prepare(&listener);
@@ -96,6 +104,9 @@ impl UdpRelay {
             pool: BufferPool::default(),
             deliveries: Vec::with_capacity(BATCH),
             last_warning: None,
+            rebinding,
+            addresses: AddressPool::default(),
+            rebind_at: None,
         })
     }
 
@@ -121,6 +132,8 @@ impl UdpRelay {
             io,
             pool,
             last_warning,
+            rebinding,
+            rebind_at,
             ..
         } = self;
         let mut refused = 0;
@@ -150,6 +163,10 @@ impl UdpRelay {
                 refused += 1;
                 return;
             };
+            if known.is_none() {
+                flow.rebinds = rebinding.begin(now);
+                *rebind_at = earlier(*rebind_at, flow.rebinds.next());
+            }
             flow.last_used = now;
             let flow = slot(key.unwrap_or_default(), flow.generation);
             path.up.push(now, pooled(pool, flow, &received));
@@ -246,6 +263,95 @@ impl UdpRelay {
         send_all(io, &self.listener, link, batch.as_slice());
     }
 
+    /// When the next client is to be moved.
+    pub(crate) fn next_rebind(&self) -> Option<Nanos> {
+        self.rebind_at
+    }
+
+    /// Moves the clients whose time it is.
+    pub(crate) fn rebind_due(
+        &mut self,
+        now: Nanos,
+        path: &mut Path<Datagram>,
+        registry: &Registry,
+    ) {
+        if self.rebind_at.is_none_or(|time| time > now) {
+            return;
+        }
+        for key in self.keys() {
+            let rebinding = self.rebinding;
+            let flow = self.flows.get_mut(key);
+            if let Some(kind) = flow.and_then(|flow| flow.rebinds.take_due(now, rebinding)) {
+                self.move_client(now, key, kind, path, registry);
+            }
+        }
+        let next = self
+            .flows
+            .iter()
+            .filter_map(|(_, flow)| flow.rebinds.next());
+        self.rebind_at = next.min();
+    }
+
+    /// Moves every client.
+    pub(crate) fn rebind_all(
+        &mut self,
+        now: Nanos,
+        kind: Rebind,
+        path: &mut Path<Datagram>,
+        registry: &Registry,
+    ) {
+        for key in self.keys() {
+            self.move_client(now, key, kind, path, registry);
+        }
+    }
+
+    fn keys(&self) -> Vec<usize> {
+        self.flows.iter().map(|(key, _)| key).collect()
+    }
+
+    /// Gives a client another port, or another address, as the upstream sees it. What still comes to
+    /// the old one is lost, as behind a NAT that has forgotten it.
+    fn move_client(
+        &mut self,
+        now: Nanos,
+        key: usize,
+        kind: Rebind,
+        path: &mut Path<Datagram>,
+        registry: &Registry,
+    ) {
+        let Some(generation) = self.flows.get(key).map(|flow| flow.generation) else {
+            return;
+        };
+        let slot = slot(key, generation);
+        // What had arrived before the move belongs to the client.
+        while self.read_upstream(now, slot, path) {}
+        let local = match kind {
+            Rebind::Port => None,
+            Rebind::Address => Some(self.addresses.next()),
+        };
+        let Some(flow) = self.flows.get_mut(key) else {
+            return;
+        };
+        let moved = connect_udp(self.upstream, local).and_then(|mut socket| {
+            udp_io::prepare(&socket);
+            registry.register(&mut socket, Source::Flow(slot).into(), Interest::READABLE)?;
+            Ok(socket)
+        });
+        match moved {
+            Ok(socket) => {
+                path.down
+                    .record_drops_before(flow.drops.since_last(&flow.socket));
+                let mut old = std::mem::replace(&mut flow.socket, socket);
+                flow.drops = DropCounter::default();
+                // Closing the socket takes it out of the poll anyway.
+                let _ = registry.deregister(&mut old);
+                let address = flow.socket.local_addr();
+                debug!("UDP client {} now comes from {address:?}", flow.client);
+            }
+            Err(error) => warn!("cannot move UDP client {}: {error}", flow.client),
+        }
+    }
+
     /// Counts what the kernel dropped, and says so.
     pub(crate) fn count_kernel_drops(&mut self, now: Nanos, path: &mut Path<Datagram>) {
         let up = self.listener_drops.since_last(&self.listener);
@@ -292,7 +398,7 @@ fn open_flow(
     upstream: SocketAddr,
     registry: &Registry,
 ) -> io::Result<usize> {
-    let mut socket = connect_udp(upstream)?;
+    let mut socket = connect_udp(upstream, None)?;
     udp_io::prepare(&socket);
     let entry = flows.vacant_entry();
     let key = entry.key();
@@ -306,6 +412,7 @@ fn open_flow(
         socket,
         last_used: 0,
         drops: DropCounter::default(),
+        rebinds: NextRebinds::default(),
     });
     Ok(key)
 }

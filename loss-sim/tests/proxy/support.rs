@@ -139,7 +139,10 @@ pub(crate) fn settle(proxy: &ProxyHandle, sent: u64) -> PathReport {
 }
 
 /// Waits until the counters are as they should be.
-pub(crate) fn wait_for(proxy: &ProxyHandle, as_wanted: impl Fn(&PathReport) -> bool) -> PathReport {
+pub(crate) fn wait_for(
+    proxy: &ProxyHandle,
+    mut as_wanted: impl FnMut(&PathReport) -> bool,
+) -> PathReport {
     let start = Instant::now();
     loop {
         let stats = proxy.stats();

@@ -1,12 +1,14 @@
 //! Datagrams through the proxy.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::collections::HashSet;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use columba_loss_sim::proxy::{Proxy, ProxyConfig, ProxyHandle};
+use columba_loss_sim::scenario::{Rebind, Scenario};
 use columba_loss_sim::{Direction, DropRule, Impairments, Reorder};
 
-use crate::support::{EchoServer, receive, settle, udp_client, wait_for};
+use crate::support::{EchoServer, PATIENCE, receive, settle, udp_client, wait_for};
 
 fn none() -> Impairments {
     Impairments::default()
@@ -219,4 +221,70 @@ fn a_rate_takes_its_time() {
     }
     assert!(start.elapsed() >= Duration::from_micros(20 * 1028 * 8));
     assert_eq!(proxy.stop().expect("counters").up.queue_drops, 0);
+}
+
+/// Where the upstream sees the next datagram come from.
+fn source_of_next(upstream: &UdpSocket) -> SocketAddr {
+    let (_, from) = upstream.recv_from(&mut [0; 64]).expect("a datagram");
+    from
+}
+
+#[test]
+fn clients_move_and_still_get_their_answers() {
+    let upstream = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+    upstream
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a timeout");
+    let config = ProxyConfig::new(upstream.local_addr().expect("bound"));
+    let proxy = Proxy::spawn(&config).expect("a proxy");
+    let client = udp_client(proxy.address());
+    client.send(b"one").expect("sent");
+    let before = source_of_next(&upstream);
+    for kind in [Rebind::Port, Rebind::Address] {
+        proxy.rebind(kind).expect("told");
+        // The order of a command and a datagram is not certain: the move shows in one of the next.
+        let moved = std::iter::repeat_with(|| {
+            client.send(b"two").expect("sent");
+            source_of_next(&upstream)
+        });
+        let after = moved.take(10_000).find(|source| match kind {
+            Rebind::Port => source.port() != before.port(),
+            Rebind::Address => source.ip() != before.ip(),
+        });
+        upstream
+            .send_to(b"answer", after.expect("a move"))
+            .expect("sent");
+        assert_eq!(receive(&client), b"answer");
+    }
+}
+
+#[test]
+fn moves_and_scenarios_come_by_themselves() {
+    let upstream = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+    upstream
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a timeout");
+    let text = "step = [{at = '10ms', down-loss = 1.0}]";
+    let scenario = Scenario::parse(text, &none(), &none()).expect("a scenario");
+    let mut config = ProxyConfig::new(upstream.local_addr().expect("bound"));
+    config.rebinding.port = "5ms".parse().ok();
+    config.scenario = Some(scenario);
+    let proxy = Proxy::spawn(&config).expect("a proxy");
+    let client = udp_client(proxy.address());
+    let mut sources = HashSet::new();
+    wait_for(&proxy, |stats| {
+        client.send(b"coo").expect("sent");
+        let from = source_of_next(&upstream);
+        sources.insert(from);
+        upstream.send_to(b"roo", from).expect("sent");
+        sources.len() >= 3 && stats.down.lost > 0
+    });
+}
+
+#[test]
+fn other_addresses_need_a_loopback_upstream() {
+    let mut config = ProxyConfig::new("192.0.2.1:9".parse().expect("an address"));
+    config.rebinding.address = "5s".parse().ok();
+    let error = Proxy::bind(&config).err().expect("refused");
+    assert!(error.to_string().starts_with("rebind-address:"), "{error}");
 }
