@@ -2,12 +2,15 @@
 //! `--NAME`, `--up-NAME` and `--down-NAME`.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::impairments::{
     Blackhole, BurstLoss, Distribution, DropRule, ImpairmentError, Impairments, Reorder,
 };
 use crate::path::Direction;
+use crate::trace::Trace;
 use crate::values::{ValueError, parse_duration, parse_probability, parse_rate, parse_size};
 
 /// How long packets are held back when nothing else is said.
@@ -141,7 +144,7 @@ macro_rules! knob {
 
 /// Every impairment, in the order of the help.
 #[rustfmt::skip]
-pub const KNOBS: [Knob; 17] = [
+pub const KNOBS: [Knob; 18] = [
     knob!("loss", "LOSS", "P",
         "Lose packets with this probability",
         loss, parse_probability),
@@ -166,6 +169,9 @@ pub const KNOBS: [Knob; 17] = [
     knob!("rate", "RATE", "RATE",
         "Limit the rate, IP and UDP headers included",
         rate_bits_per_second, optional(parse_rate)),
+    knob!("trace", "TRACE", "FILE",
+        "Let packets leave at the times in this file (mahimahi format)",
+        trace, read_trace),
     knob!("queue", "QUEUE", "BYTES",
         "Room for packets that wait for the rate [default: rate x 2 x delay, at least 64k]",
         queue_bytes, optional(parse_size)),
@@ -209,6 +215,14 @@ fn parse_length(text: &str) -> Result<usize, ValueError> {
 fn parse_number(text: &str) -> Result<u32, ValueError> {
     let wrong = |_| ValueError(format!("'{text}' is not a whole number"));
     text.trim().parse().map_err(wrong)
+}
+
+fn read_trace(text: &str) -> Result<Option<Arc<Trace>>, ValueError> {
+    let unreadable =
+        |why: &dyn std::fmt::Display| ValueError(format!("cannot use '{text}': {why}"));
+    let content = fs::read_to_string(text).map_err(|error| unreadable(&error))?;
+    let trace = Trace::parse(&content).map_err(|error| unreadable(&error))?;
+    Ok(Some(Arc::new(trace)))
 }
 
 fn parse_burst_loss(text: &str) -> Result<Option<BurstLoss>, ValueError> {
@@ -342,6 +356,19 @@ mod tests {
             knob.set(&mut impairments, "off").unwrap();
             assert_eq!(impairments, Impairments::default(), "{name}");
         }
+    }
+
+    #[test]
+    fn traces_come_from_files() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "1\n2\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        let trace = set("trace", path).unwrap().trace.unwrap();
+        assert_eq!(trace.mean_bits_per_second(), 12_000_000);
+        fs::write(file.path(), "x").unwrap();
+        let error = set("trace", path).unwrap_err().to_string();
+        assert!(error.contains("line 1 is not a time"), "{error}");
+        assert!(set("trace", "").is_err());
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod payload;
 mod queue;
 mod random;
 mod stats;
+mod trace;
 
 #[cfg(feature = "proxy")]
 pub mod cli;
@@ -43,6 +44,7 @@ pub use path::{Direction, Path};
 pub use payload::Payload;
 pub use random::Random;
 pub use stats::LinkStats;
+pub use trace::{Trace, TraceError};
 
 /// A point in time, in nanoseconds since a start of the caller's choice.
 pub type Nanos = u64;

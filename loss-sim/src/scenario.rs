@@ -299,7 +299,7 @@ mod tests {
             ("step = [{at = '2s', rebind = 'x'}]", "step 1: rebind: 'x'"),
             (
                 "step = [{at = '2s', queue = '5k'}]",
-                "step 1: up-queue: has no effect without rate",
+                "step 1: up-queue: has no effect without rate or trace",
             ),
             (
                 "repeat = '1s'\nstep = [{at = '1s'}]",

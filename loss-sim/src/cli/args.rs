@@ -317,7 +317,10 @@ mod tests {
         for (extra, expected) in [
             (&["--loss", "150%"][..], "'--loss <P>'"),
             (&["--up-delay", "5"], "'--up-delay <TIME>'"),
-            (&["--queue", "5k"], "--queue: has no effect without rate"),
+            (
+                &["--queue", "5k"],
+                "--queue: has no effect without rate or trace",
+            ),
             (
                 &["--down-queue", "5k", "--up-rate", "1mbit"],
                 "--down-queue: has no effect",

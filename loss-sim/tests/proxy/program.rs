@@ -130,7 +130,7 @@ fn wrong_usage_is_explained() {
         (&["--down-blackhole", "5s"], "--down-blackhole"),
         (
             &["--up-queue", "64k"],
-            "--up-queue: has no effect without rate",
+            "--up-queue: has no effect without rate or trace",
         ),
         (&["--colour", "blue"], "--colour"),
     ] {
