@@ -21,6 +21,7 @@ mod path;
 mod payload;
 mod queue;
 mod random;
+mod record;
 mod stats;
 mod trace;
 
@@ -43,6 +44,7 @@ pub use link::{Delivery, Fate, Link, StreamPassage};
 pub use path::{Direction, Path};
 pub use payload::Payload;
 pub use random::Random;
+pub use record::{Record, Script, ScriptError};
 pub use stats::LinkStats;
 pub use trace::{Trace, TraceError};
 

@@ -14,6 +14,7 @@ use crate::impairments::Impairments;
 use crate::knobs::{KNOBS, Knob};
 use crate::path::Direction;
 use crate::proxy::{ProxyConfig, RebindTimes, Rebinding};
+use crate::record::Script;
 use crate::scenario::Scenario;
 
 /// What was asked for.
@@ -50,7 +51,8 @@ Examples:
   # For scripts: any free port, printed when ready; counters as JSON at the end
   columba-loss-sim --listen 127.0.0.1:0 --upstream 127.0.0.1:11490 --loss 5% --ready-json --stats-json
 
-Ends on SIGINT or SIGTERM. Exit codes: 0 ended so, 1 error, 2 wrong usage, 3 cannot listen.";
+Ends on SIGINT or SIGTERM. Exit codes: 0 ended so, 1 error, 2 wrong usage, 3 cannot listen, \
+7 cannot write the log.";
 
 const IMPAIRMENTS: &str = "Impairments (each also as --up-NAME and --down-NAME)";
 
@@ -119,7 +121,7 @@ fn command() -> Command {
 }
 
 /// What concerns the path as a whole.
-fn path_arguments() -> [Arg; 3] {
+fn path_arguments() -> [Arg; 5] {
     let times = |name, variable| {
         Arg::new(name)
             .long(name)
@@ -129,19 +131,26 @@ fn path_arguments() -> [Arg; 3] {
             .value_parser(clap::value_parser!(RebindTimes))
             .help_heading("Path")
     };
+    let file = |name, variable| {
+        Arg::new(name)
+            .long(name)
+            .env(variable)
+            .hide_env(true)
+            .value_name("FILE")
+            .value_parser(clap::value_parser!(PathBuf))
+            .help_heading("Path")
+    };
     [
         times("rebind-port", "COLUMBA_LOSS_SIM_REBIND_PORT")
             .help("Move each UDP client to another port, as the server sees it, as a NAT that forgets does"),
         times("rebind-address", "COLUMBA_LOSS_SIM_REBIND_ADDRESS")
             .help("Move each UDP client to another address (IPv4 loopback servers only)"),
-        Arg::new("scenario")
-            .long("scenario")
-            .env("COLUMBA_LOSS_SIM_SCENARIO")
-            .hide_env(true)
-            .value_name("FILE")
-            .value_parser(clap::value_parser!(PathBuf))
-            .help_heading("Path")
+        file("scenario", "COLUMBA_LOSS_SIM_SCENARIO")
             .help("Follow a timeline of changes (TOML: [[step]] with at = \"2s\" and options by name)"),
+        file("log", "COLUMBA_LOSS_SIM_LOG")
+            .help("Write down what becomes of each datagram"),
+        file("replay", "COLUMBA_LOSS_SIM_REPLAY")
+            .help("Repeat what such a log tells, datagram by datagram, for as long as it goes"),
     ]
 }
 
@@ -184,6 +193,11 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Opt
         .map(|file| read_scenario(file, &up, &down))
         .transpose()
         .map_err(|message| usage_error(&mut command, message))?;
+    let replay = matches
+        .get_one::<PathBuf>("replay")
+        .map(|file| read_script(file))
+        .transpose()
+        .map_err(|message| usage_error(&mut command, message))?;
     let config = ProxyConfig {
         listen,
         upstream,
@@ -193,6 +207,8 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Opt
             port: matches.get_one("rebind-port").copied(),
             address: matches.get_one("rebind-address").copied(),
         },
+        log: matches.get_one("log").cloned(),
+        replay,
         scenario,
         seed: matches.get_one("seed").copied().unwrap_or_default(),
     };
@@ -223,6 +239,14 @@ fn resolve(text: &str, like: Option<SocketAddr>) -> Result<SocketAddr, String> {
         .or(addresses.first())
         .copied()
         .ok_or_else(|| format!("'{text}' has no address"))
+}
+
+fn read_script(file: &Path) -> Result<Script, String> {
+    let name = file.display();
+    let text = fs::read_to_string(file)
+        .map_err(|error| format!("--replay: cannot read {name}: {error}"))?;
+    text.parse()
+        .map_err(|error| format!("--replay: {name}: {error}"))
 }
 
 fn read_scenario(file: &Path, up: &Impairments, down: &Impairments) -> Result<Scenario, String> {

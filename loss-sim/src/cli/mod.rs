@@ -19,12 +19,13 @@ mod exit {
     pub(super) const GENERAL: u8 = 1;
     pub(super) const USAGE: u8 = 2;
     pub(super) const CANNOT_CONNECT: u8 = 3;
+    pub(super) const DISK: u8 = 7;
 }
 
 /// Runs the program with these arguments, of which the first is its name, until a signal ends it.
 ///
 /// Exit codes: 0 ended by a signal, 1 a general error, 2 wrong usage, 3 the address to listen on can't be
-/// had.
+/// had, 7 the log can't be written.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let options = match args::parse(arguments) {
         Ok(options) => options,
@@ -44,6 +45,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                     ProxyError::Impairment { .. } | ProxyError::RebindAddress { .. },
                 ) => exit::USAGE,
                 Failure::Proxy(ProxyError::Listen { .. }) => exit::CANNOT_CONNECT,
+                Failure::Proxy(ProxyError::Log { .. }) => exit::DISK,
                 Failure::Proxy(ProxyError::System { .. } | ProxyError::Stopped)
                 | Failure::Output(_) => exit::GENERAL,
             })

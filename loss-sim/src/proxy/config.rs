@@ -2,10 +2,12 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use crate::impairments::{ImpairmentError, Impairments};
 use crate::path::Direction;
 use crate::proxy::rebind::Rebinding;
+use crate::record::Script;
 use crate::scenario::{Rebind, Scenario};
 
 /// What a proxy does.
@@ -23,6 +25,10 @@ pub struct ProxyConfig {
     pub seed: u64,
     /// Moves of UDP clients to other ports or addresses, as the upstream sees them.
     pub rebinding: Rebinding,
+    /// Where to write down what becomes of each datagram.
+    pub log: Option<PathBuf>,
+    /// What is to become of the first datagrams, from such a log.
+    pub replay: Option<Script>,
     /// Impairments that change while it runs.
     pub scenario: Option<Scenario>,
 }
@@ -38,6 +44,8 @@ impl ProxyConfig {
             down: Impairments::default(),
             seed: 0,
             rebinding: Rebinding::default(),
+            log: None,
+            replay: None,
             scenario: None,
         }
     }
@@ -85,6 +93,15 @@ pub enum ProxyError {
     Listen {
         /// The address.
         address: SocketAddr,
+        /// Why not.
+        #[source]
+        error: io::Error,
+    },
+    /// The log can't be written.
+    #[error("cannot write the log {}: {error}", file.display())]
+    Log {
+        /// The file.
+        file: PathBuf,
         /// Why not.
         #[source]
         error: io::Error,

@@ -13,6 +13,7 @@
 mod config;
 mod datagram;
 mod handle;
+mod log;
 mod pipe;
 mod reactor;
 mod rebind;

@@ -15,6 +15,7 @@ use crate::path::{Direction, Path};
 use crate::proxy::config::{ProxyConfig, ProxyError};
 use crate::proxy::datagram::Datagram;
 use crate::proxy::handle::{Command, Mailbox, ProxyHandle, SpawnedProxy};
+use crate::proxy::log::DecisionLog;
 use crate::proxy::report::PathReport;
 use crate::proxy::signals::Signals;
 use crate::proxy::sockets;
@@ -63,25 +64,35 @@ impl Proxy {
     /// An impairment out of range, an address that can't be had, or a system out of descriptors.
     pub fn bind(config: &ProxyConfig) -> Result<Self, ProxyError> {
         config.validate()?;
-        let path =
+        let mut path =
             Path::new(config.up.clone(), config.down.clone(), config.seed).map_err(|error| {
                 ProxyError::Impairment {
                     direction: Direction::Up,
                     error,
                 }
             })?;
+        if let Some(script) = config.replay.clone() {
+            path.repeat(script);
+        }
         let listen_error = |error| ProxyError::Listen {
             address: config.listen,
             error,
         };
         let (tcp, udp) = sockets::listen(config.listen).map_err(listen_error)?;
         let address = tcp.local_addr().map_err(listen_error)?;
+        let log = config.log.as_ref().map(|file| {
+            DecisionLog::create(file, config.seed).map_err(|error| ProxyError::Log {
+                file: file.clone(),
+                error,
+            })
+        });
+        let log = log.transpose()?;
         let poll = Poll::new().map_err(ProxyError::system("make a poll"))?;
         let registry = poll.registry();
         let register = ProxyError::system;
         let waker = Waker::new(registry, Source::Waker.into()).map_err(register("make a waker"))?;
         let timer = PreciseTimer::new(registry).map_err(register("make a timer"))?;
-        let udp = UdpRelay::new(udp, config.upstream, config.rebinding, registry)
+        let udp = UdpRelay::new(udp, config.upstream, config.rebinding, log, registry)
             .map_err(register("poll UDP"))?;
         let tcp = TcpRelay::new(tcp, config.upstream, registry).map_err(register("poll TCP"))?;
         let (handle, mailbox) = ProxyHandle::new(address, waker);
@@ -160,6 +171,7 @@ impl Proxy {
         }
         self.udp
             .count_kernel_drops(self.clock.now(), &mut self.path);
+        self.udp.finish_log();
         self.mailbox.publish(self.report());
         Ok(self.report())
     }

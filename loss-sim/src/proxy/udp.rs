@@ -16,6 +16,7 @@ use crate::delay::duration_nanos;
 use crate::link::Link;
 use crate::path::{Direction, Path};
 use crate::proxy::datagram::{BufferPool, Datagram};
+use crate::proxy::log::{self, DecisionLog, push_logged};
 use crate::proxy::rebind::{AddressPool, NextRebinds, Rebinding, earlier};
 use crate::proxy::sockets::connect_udp;
 use crate::proxy::token::{Generations, KEY_BITS, Slot, Source};
@@ -78,6 +79,7 @@ pub(crate) struct UdpRelay {
     addresses: AddressPool,
     /// When the next client is to be moved.
     rebind_at: Option<Nanos>,
+    log: Option<DecisionLog>,
 }
 
 impl UdpRelay {
@@ -85,6 +87,7 @@ impl UdpRelay {
         mut listener: UdpSocket,
         upstream: SocketAddr,
         rebinding: Rebinding,
+        log: Option<DecisionLog>,
         registry: &Registry,
     ) -> io::Result<Self> {
         udp_io::prepare(&listener);
@@ -107,6 +110,7 @@ impl UdpRelay {
             rebinding,
             addresses: AddressPool::default(),
             rebind_at: None,
+            log,
         })
     }
 
@@ -134,6 +138,7 @@ impl UdpRelay {
             last_warning,
             rebinding,
             rebind_at,
+            log,
             ..
         } = self;
         let mut refused = 0;
@@ -169,7 +174,8 @@ impl UdpRelay {
             }
             flow.last_used = now;
             let flow = slot(key.unwrap_or_default(), flow.generation);
-            path.up.push(now, pooled(pool, flow, &received));
+            let datagram = pooled(pool, flow, &received);
+            push_logged(log, path, Direction::Up, now, datagram);
         });
         if refused > 0 {
             path.up.record_drops_before(refused);
@@ -193,10 +199,11 @@ impl UdpRelay {
         if flow.generation != slot.generation {
             return false;
         }
-        let (pool, last_used) = (&mut self.pool, &mut flow.last_used);
+        let (pool, log, last_used) = (&mut self.pool, &mut self.log, &mut flow.last_used);
         read(&mut self.io, &flow.socket, |received| {
             *last_used = now;
-            path.down.push(now, pooled(pool, slot, &received));
+            let datagram = pooled(pool, slot, &received);
+            push_logged(log, path, Direction::Down, now, datagram);
         })
     }
 
@@ -371,6 +378,11 @@ impl UdpRelay {
                 );
             });
         }
+    }
+
+    /// Completes the log.
+    pub(crate) fn finish_log(&mut self) {
+        log::finish(&mut self.log);
     }
 
     /// Forgets clients that have been silent for long.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use columba_loss_sim::proxy::{Proxy, ProxyConfig, ProxyHandle};
 use columba_loss_sim::scenario::{Rebind, Scenario};
-use columba_loss_sim::{Direction, DropRule, Impairments, Reorder};
+use columba_loss_sim::{Direction, DropRule, Impairments, Reorder, Script};
 
 use crate::support::{EchoServer, PATIENCE, receive, settle, udp_client, wait_for};
 
@@ -287,4 +287,40 @@ fn other_addresses_need_a_loopback_upstream() {
     config.rebinding.address = "5s".parse().ok();
     let error = Proxy::bind(&config).err().expect("refused");
     assert!(error.to_string().starts_with("rebind-address:"), "{error}");
+}
+
+#[test]
+fn a_log_repeats_a_run() {
+    let server = EchoServer::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("decisions");
+    let bad = Impairments {
+        loss: 0.3,
+        corrupt: 0.2,
+        duplicate: 0.2,
+        ..none()
+    };
+    let run = |impairments: &Impairments, log, replay, seed| {
+        let config = ProxyConfig {
+            up: impairments.clone(),
+            log,
+            replay,
+            seed,
+            ..ProxyConfig::new(server.address)
+        };
+        let proxy = Proxy::spawn(&config).expect("a proxy");
+        let back = echo_many(&proxy, 200);
+        (back, proxy.stop().expect("counters").up)
+    };
+    let (once, stats) = run(&bad, Some(log.clone()), None, 1);
+    let script: Script = std::fs::read_to_string(&log)
+        .expect("a log")
+        .parse()
+        .expect("a script");
+    // Neither the impairments nor the seed of the first run: the log alone.
+    let again = run(&none(), None, Some(script), 2);
+    assert_eq!(again, (once.clone(), stats));
+    assert!(stats.lost > 0 && stats.corrupted > 0 && stats.duplicated > 0);
+    let (other, _) = run(&bad, None, None, 2);
+    assert_ne!(once, other);
 }
