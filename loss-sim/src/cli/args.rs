@@ -10,6 +10,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, Error};
 
+use super::ctl;
 use crate::impairments::Impairments;
 use crate::knobs::{KNOBS, Knob};
 use crate::path::Direction;
@@ -17,9 +18,20 @@ use crate::proxy::{ProxyConfig, RebindTimes, Rebinding};
 use crate::record::Script;
 use crate::scenario::Scenario;
 
-/// What was asked for.
+/// What the program is to do.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// Relay.
+    Relay(Box<Options>),
+    /// Talk to a program that relays.
+    Control(ctl::Request),
+}
+
+/// How to relay.
 #[derive(Debug)]
 pub(super) struct Options {
+    /// Where to listen for commands.
+    pub(super) control: Option<SocketAddr>,
     pub(super) config: ProxyConfig,
     pub(super) stats_json: bool,
     pub(super) ready_json: bool,
@@ -51,6 +63,10 @@ Examples:
   # For scripts: any free port, printed when ready; counters as JSON at the end
   columba-loss-sim --listen 127.0.0.1:0 --upstream 127.0.0.1:11490 --loss 5% --ready-json --stats-json
 
+  # Change it while it runs
+  columba-loss-sim --listen 127.0.0.1:9000 --upstream 127.0.0.1:11490 --control 127.0.0.1:9001
+  columba-loss-sim ctl --control 127.0.0.1:9001 set loss=20% down-rate=5mbit
+
 Ends on SIGINT or SIGTERM. Exit codes: 0 ended so, 1 error, 2 wrong usage, 3 cannot listen, \
 7 cannot write the log.";
 
@@ -62,6 +78,9 @@ fn command() -> Command {
         .about(ABOUT)
         .after_help(AFTER_HELP)
         .styles(Styles::styled())
+        .subcommand_negates_reqs(true)
+        .args_conflicts_with_subcommands(true)
+        .subcommand(ctl::command())
         .arg(
             Arg::new("listen")
                 .long("listen")
@@ -121,7 +140,7 @@ fn command() -> Command {
 }
 
 /// What concerns the path as a whole.
-fn path_arguments() -> [Arg; 5] {
+fn path_arguments() -> [Arg; 6] {
     let times = |name, variable| {
         Arg::new(name)
             .long(name)
@@ -147,6 +166,13 @@ fn path_arguments() -> [Arg; 5] {
             .help("Move each UDP client to another address (IPv4 loopback servers only)"),
         file("scenario", "COLUMBA_LOSS_SIM_SCENARIO")
             .help("Follow a timeline of changes (TOML: [[step]] with at = \"2s\" and options by name)"),
+        Arg::new("control")
+            .long("control")
+            .env("COLUMBA_LOSS_SIM_CONTROL")
+            .hide_env(true)
+            .value_name("ADDR")
+            .help_heading("Path")
+            .help("Listen here for commands while relaying (HTTP and JSON; see `ctl --help`)"),
         file("log", "COLUMBA_LOSS_SIM_LOG")
             .help("Write down what becomes of each datagram"),
         file("replay", "COLUMBA_LOSS_SIM_REPLAY")
@@ -174,9 +200,12 @@ fn knob_arguments(knob: &'static Knob) -> impl Iterator<Item = Arg> {
 }
 
 /// Reads the arguments, the first of which is the program's name.
-pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, Error> {
+pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Task, Error> {
     let mut command = command();
     let matches = command.try_get_matches_from_mut(arguments)?;
+    if let Some(request) = matches.subcommand_matches("ctl").and_then(ctl::request) {
+        return Ok(Task::Control(request));
+    }
     let usage_error =
         |command: &mut Command, message: String| command.error(ErrorKind::ValueValidation, message);
     let text = |name: &str| matches.get_one::<String>(name).map_or("", String::as_str);
@@ -213,8 +242,14 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Opt
         seed: matches.get_one("seed").copied().unwrap_or_default(),
     };
     let louder = i8::try_from(matches.get_count("verbose")).unwrap_or(i8::MAX);
-    Ok(Options {
+    let control = matches
+        .get_one::<String>("control")
+        .map(|text| resolve(text, None))
+        .transpose()
+        .map_err(|why| usage_error(&mut command, format!("--control: {why}")))?;
+    Ok(Task::Relay(Box::new(Options {
         config,
+        control,
         stats_json: matches.get_flag("stats-json"),
         ready_json: matches.get_flag("ready-json"),
         verbosity: if matches.get_flag("quiet") {
@@ -222,7 +257,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Opt
         } else {
             louder
         },
-    })
+    })))
 }
 
 /// Finds an address by `HOST:PORT`, if there are several one of the same family as `like`.
@@ -309,7 +344,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn options(extra: &[&str]) -> Result<Options, String> {
+    fn options(extra: &[&str]) -> Result<Box<Options>, String> {
         let base = [
             "columba-loss-sim",
             "--listen",
@@ -318,7 +353,11 @@ mod tests {
             "127.0.0.1:9",
         ];
         let arguments = base.iter().chain(extra).map(OsString::from);
-        parse(arguments).map_err(|error| error.to_string())
+        match parse(arguments) {
+            Ok(Task::Relay(options)) => Ok(options),
+            Ok(Task::Control(_)) => Err("control".into()),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     #[test]

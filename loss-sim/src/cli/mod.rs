@@ -1,6 +1,7 @@
 //! The command line of `columba-loss-sim`: a thin layer over [`proxy`](crate::proxy).
 
 mod args;
+mod ctl;
 mod logging;
 
 use std::ffi::OsString;
@@ -10,9 +11,10 @@ use std::process::ExitCode;
 use serde_json::json;
 use tracing::{error, info, warn};
 
-use crate::proxy::{PathReport, Proxy, ProxyError};
+use crate::proxy::{PathReport, Proxy, ProxyError, serve_control};
 
 use args::Options;
+use ctl::CtlError;
 
 /// Exit codes: the same for all programs of the project.
 mod exit {
@@ -28,7 +30,8 @@ mod exit {
 /// had, 7 the log can't be written.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let options = match args::parse(arguments) {
-        Ok(options) => options,
+        Ok(args::Task::Relay(options)) => options,
+        Ok(args::Task::Control(request)) => return control(&request),
         Err(error) => {
             // Help and version go to stdout and are no error; the rest goes to stderr.
             let _ = error.print();
@@ -42,12 +45,30 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             error!("{error}");
             ExitCode::from(match error {
                 Failure::Proxy(
-                    ProxyError::Impairment { .. } | ProxyError::RebindAddress { .. },
+                    ProxyError::Impairment { .. }
+                    | ProxyError::RebindAddress { .. }
+                    | ProxyError::Change(_),
                 ) => exit::USAGE,
                 Failure::Proxy(ProxyError::Listen { .. }) => exit::CANNOT_CONNECT,
                 Failure::Proxy(ProxyError::Log { .. }) => exit::DISK,
                 Failure::Proxy(ProxyError::System { .. } | ProxyError::Stopped)
                 | Failure::Output(_) => exit::GENERAL,
+            })
+        }
+    }
+}
+
+/// Asks something of a running proxy.
+fn control(request: &ctl::Request) -> ExitCode {
+    logging::start(0);
+    match ctl::run(request) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error}");
+            ExitCode::from(match error {
+                CtlError::Connect { .. } => exit::CANNOT_CONNECT,
+                CtlError::Refused(_) => exit::USAGE,
+                CtlError::Answer(_) => exit::GENERAL,
             })
         }
     }
@@ -73,8 +94,16 @@ fn relay(options: &Options) -> Result<(), Failure> {
         "relaying TCP and UDP of {address} to {} (seed {})",
         options.config.upstream, options.config.seed
     );
+    let control = options
+        .control
+        .map(|address| serve_control(address, proxy.handle()))
+        .transpose()?;
     if options.ready_json {
-        print_line(&json!({"event": "ready", "address": address.to_string()}).to_string())?;
+        let mut ready = json!({"event": "ready", "address": address.to_string()});
+        if let Some(control) = control {
+            ready["control"] = json!(control.to_string());
+        }
+        print_line(&ready.to_string())?;
     }
     let report = proxy.run()?;
     print_report(options, &report)?;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::impairments::{ImpairmentError, Impairments};
+use crate::knobs::ChangeError;
 use crate::path::Direction;
 use crate::proxy::rebind::Rebinding;
 use crate::record::Script;
@@ -61,12 +62,19 @@ impl ProxyConfig {
         let scenario = self.scenario.as_ref();
         let moves = self.rebinding.address.is_some()
             || scenario.is_some_and(|scenario| scenario.rebinds(Rebind::Address));
-        let is_ipv4_loopback = self.upstream.is_ipv4() && self.upstream.ip().is_loopback();
-        if moves && !is_ipv4_loopback {
-            let upstream = self.upstream;
-            return Err(ProxyError::RebindAddress { upstream });
+        if moves {
+            check_other_addresses(self.upstream)?;
         }
         Ok(())
+    }
+}
+
+/// Whether clients can be given other addresses towards this upstream.
+pub(crate) fn check_other_addresses(upstream: SocketAddr) -> Result<(), ProxyError> {
+    if upstream.is_ipv4() && upstream.ip().is_loopback() {
+        Ok(())
+    } else {
+        Err(ProxyError::RebindAddress { upstream })
     }
 }
 
@@ -115,6 +123,9 @@ pub enum ProxyError {
         #[source]
         error: io::Error,
     },
+    /// A change that makes no sense.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
     /// The proxy's thread is gone, so that a command can't reach it.
     #[error("the proxy has stopped")]
     Stopped,

@@ -1,5 +1,6 @@
 //! Talking to a running proxy from another thread.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,8 +9,9 @@ use std::thread::JoinHandle;
 use mio::Waker;
 
 use crate::impairments::Impairments;
+use crate::knobs::ChangeError;
 use crate::path::Direction;
-use crate::proxy::config::ProxyError;
+use crate::proxy::config::{ProxyError, check_other_addresses};
 use crate::proxy::report::PathReport;
 use crate::scenario::Rebind;
 
@@ -23,6 +25,11 @@ pub(crate) enum Command {
     Stop,
     /// Change one direction (already validated).
     Impair(Direction, Box<Impairments>),
+    /// Change what is named, and tell whether that made sense.
+    Change(
+        BTreeMap<String, String>,
+        SyncSender<Result<(), ChangeError>>,
+    ),
     /// Move all UDP clients.
     Rebind(Rebind),
 }
@@ -45,13 +52,14 @@ impl Mailbox {
 #[derive(Debug, Clone)]
 pub struct ProxyHandle {
     address: SocketAddr,
+    upstream: SocketAddr,
     commands: SyncSender<Command>,
     waker: Arc<Waker>,
     report: Arc<Mutex<PathReport>>,
 }
 
 impl ProxyHandle {
-    pub(crate) fn new(address: SocketAddr, waker: Waker) -> (Self, Mailbox) {
+    pub(crate) fn new(address: SocketAddr, upstream: SocketAddr, waker: Waker) -> (Self, Mailbox) {
         let (sender, receiver) = sync_channel(MAX_COMMANDS);
         let report = Arc::default();
         let mailbox = Mailbox {
@@ -60,6 +68,7 @@ impl ProxyHandle {
         };
         let handle = Self {
             address,
+            upstream,
             commands: sender,
             waker: Arc::new(waker),
             report,
@@ -101,11 +110,27 @@ impl ProxyHandle {
         self.send(Command::Impair(direction, Box::new(impairments)))
     }
 
+    /// Changes the impairments that are named, as on the command line but without the dashes: `loss`,
+    /// `down-rate` and so on; the value `off` gives back the default. The rest stays as it is. Returns
+    /// when the change is in force.
+    ///
+    /// # Errors
+    /// A name or value that makes no sense (nothing changes then), or a proxy that has stopped.
+    pub fn change(&self, settings: BTreeMap<String, String>) -> Result<(), ProxyError> {
+        let (sender, receiver) = sync_channel(1);
+        self.send(Command::Change(settings, sender))?;
+        receiver.recv().map_err(|_| ProxyError::Stopped)??;
+        Ok(())
+    }
+
     /// Moves all UDP clients to other ports, or addresses, as the upstream sees them.
     ///
     /// # Errors
-    /// A proxy that has stopped.
+    /// A proxy that has stopped, or an upstream towards which there are no other addresses.
     pub fn rebind(&self, kind: Rebind) -> Result<(), ProxyError> {
+        if kind == Rebind::Address {
+            check_other_addresses(self.upstream)?;
+        }
         self.send(Command::Rebind(kind))
     }
 

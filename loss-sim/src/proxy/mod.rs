@@ -11,6 +11,7 @@
 //! kernel and can't be imitated from here.
 
 mod config;
+mod control;
 mod datagram;
 mod handle;
 mod log;
@@ -27,6 +28,7 @@ mod udp;
 mod udp_io;
 
 pub use config::{ProxyConfig, ProxyError};
+pub use control::serve_control;
 pub use handle::{ProxyHandle, SpawnedProxy};
 pub use reactor::Proxy;
 pub use rebind::{RebindTimes, Rebinding};

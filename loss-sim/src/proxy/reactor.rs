@@ -1,5 +1,6 @@
 //! The proxy's one thread: a poll, the two relays, and the path between their sockets.
 
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::thread;
@@ -11,6 +12,7 @@ use tracing::{error, info};
 use crate::Nanos;
 use crate::delay::duration_nanos;
 use crate::impairments::Impairments;
+use crate::knobs::{self, ChangeError};
 use crate::path::{Direction, Path};
 use crate::proxy::config::{ProxyConfig, ProxyError};
 use crate::proxy::datagram::Datagram;
@@ -95,7 +97,7 @@ impl Proxy {
         let udp = UdpRelay::new(udp, config.upstream, config.rebinding, log, registry)
             .map_err(register("poll UDP"))?;
         let tcp = TcpRelay::new(tcp, config.upstream, registry).map_err(register("poll TCP"))?;
-        let (handle, mailbox) = ProxyHandle::new(address, waker);
+        let (handle, mailbox) = ProxyHandle::new(address, config.upstream, waker);
         Ok(Self {
             poll,
             clock: Clock::new(),
@@ -274,6 +276,10 @@ impl Proxy {
                 Command::Impair(direction, impairments) => {
                     impair(&mut self.path, now, direction, *impairments);
                 }
+                Command::Change(settings, reply) => {
+                    // Whoever asked may have given up meanwhile.
+                    let _ = reply.send(change(&mut self.path, now, &settings));
+                }
                 Command::Rebind(kind) => {
                     let registry = self.poll.registry();
                     self.udp.rebind_all(now, kind, &mut self.path, registry);
@@ -297,6 +303,20 @@ impl Proxy {
             }
         }
     }
+}
+
+/// Changes what is named in both directions, or nothing.
+fn change(
+    path: &mut Path<Datagram>,
+    now: Nanos,
+    settings: &BTreeMap<String, String>,
+) -> Result<(), ChangeError> {
+    let mut up = path.up.impairments().clone();
+    let mut down = path.down.impairments().clone();
+    knobs::change(settings, &mut up, &mut down)?;
+    impair(path, now, Direction::Up, up);
+    impair(path, now, Direction::Down, down);
+    Ok(())
 }
 
 /// Changes one direction to impairments that have been validated.

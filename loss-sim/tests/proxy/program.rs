@@ -30,6 +30,7 @@ struct Running {
     child: Child,
     stdout: BufReader<ChildStdout>,
     address: SocketAddr,
+    control: Option<String>,
 }
 
 impl Running {
@@ -48,6 +49,7 @@ impl Running {
         let address = ready["address"].as_str().expect("an address");
         Self {
             address: address.parse().expect("an address"),
+            control: ready["control"].as_str().map(str::to_owned),
             child,
             stdout,
         }
@@ -120,6 +122,43 @@ fn people_get_a_table() {
     assert_eq!((code, stdout.as_str()), (Some(0), ""));
     assert!(stderr.contains("relaying TCP and UDP of"), "{stderr}");
     assert!(stderr.contains("duplicated"), "{stderr}");
+}
+
+#[test]
+fn a_running_proxy_can_be_changed() {
+    let server = EchoServer::start();
+    let upstream = server.address.to_string();
+    let mut command = program();
+    command.args(["--upstream", &upstream, "--control", "127.0.0.1:0"]);
+    let mut running = Running::start(&mut command);
+    let control = running.control.clone().expect("a control address");
+    let ctl = |arguments: &[&str]| run(&[&["ctl", "--control", &control], arguments].concat());
+    let client = udp_client(running.address);
+    client.send(b"coo").expect("sent");
+    assert_eq!(receive(&client), b"coo");
+    let set = ctl(&["set", "up-duplicate=1.0", "delay=1ms"]);
+    assert_eq!(set.status.code(), Some(0), "{set:?}");
+    client.send(b"roo").expect("sent");
+    assert_eq!([receive(&client), receive(&client)], [b"roo", b"roo"]);
+    let stats = ctl(&["stats"]).stdout;
+    let stats: Value = serde_json::from_slice(&stats).expect("JSON");
+    assert_eq!(stats["up"]["duplicated"], 1);
+    for (arguments, expected) in [
+        (&["set", "loss=7"][..], "loss: '7' is not a probability"),
+        (&["set", "colour=blue"], "no impairment called 'colour'"),
+        (&["set", "queue=5k"], "up-queue: has no effect without rate"),
+    ] {
+        let refused = ctl(arguments);
+        assert_eq!(refused.status.code(), Some(2));
+        let stderr = String::from_utf8_lossy(&refused.stderr);
+        assert!(stderr.contains(expected), "{stderr}");
+    }
+    assert_eq!(ctl(&["rebind", "port"]).status.code(), Some(0));
+    client.send(b"moo").expect("sent");
+    assert_eq!(receive(&client), b"moo");
+    assert_eq!(ctl(&["stop"]).status.code(), Some(0));
+    assert_eq!(running.child.wait().expect("ended").code(), Some(0));
+    assert_eq!(ctl(&["stats"]).status.code(), Some(3));
 }
 
 #[test]
