@@ -14,7 +14,7 @@ use super::ctl;
 use crate::impairments::Impairments;
 use crate::knobs::{KNOBS, Knob};
 use crate::path::Direction;
-use crate::proxy::{ProxyConfig, RebindTimes, Rebinding};
+use crate::proxy::{ProxyConfig, RebindTimes, Rebinding, TcpFaults, Trigger};
 use crate::record::Script;
 use crate::scenario::Scenario;
 
@@ -132,11 +132,10 @@ fn command() -> Command {
                 .conflicts_with("verbose")
                 .help("Say nothing but errors on stderr"),
         );
-    KNOBS
-        .iter()
-        .fold(command.args(path_arguments()), |command, knob| {
-            command.args(knob_arguments(knob))
-        })
+    KNOBS.iter().fold(
+        command.args(path_arguments()).args(tcp_arguments()),
+        |command, knob| command.args(knob_arguments(knob)),
+    )
 }
 
 /// What concerns the path as a whole.
@@ -177,6 +176,30 @@ fn path_arguments() -> [Arg; 6] {
             .help("Write down what becomes of each datagram"),
         file("replay", "COLUMBA_LOSS_SIM_REPLAY")
             .help("Repeat what such a log tells, datagram by datagram, for as long as it goes"),
+    ]
+}
+
+/// What else happens to TCP connections.
+fn tcp_arguments() -> [Arg; 4] {
+    let trigger = |name, variable| {
+        Arg::new(name)
+            .long(name)
+            .env(variable)
+            .hide_env(true)
+            .value_name("TIME|P")
+            .value_parser(clap::value_parser!(Trigger))
+            .help_heading(
+                "TCP connections (after TIME, or with probability P for each piece of data)",
+            )
+    };
+    [
+        trigger("tcp-cut", "COLUMBA_LOSS_SIM_TCP_CUT")
+            .help("End them in the middle, in good order as both sides see it"),
+        trigger("tcp-reset", "COLUMBA_LOSS_SIM_TCP_RESET").help("Reset them"),
+        trigger("tcp-half-open", "COLUMBA_LOSS_SIM_TCP_HALF_OPEN")
+            .help("Let them fall silent, still connected"),
+        trigger("tcp-slice", "COLUMBA_LOSS_SIM_TCP_SLICE")
+            .help("Hand data on a few bytes at a time"),
     ]
 }
 
@@ -232,6 +255,12 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
         upstream,
         up,
         down,
+        tcp_faults: TcpFaults {
+            cut: matches.get_one("tcp-cut").copied(),
+            reset: matches.get_one("tcp-reset").copied(),
+            half_open: matches.get_one("tcp-half-open").copied(),
+            slice: matches.get_one("tcp-slice").copied(),
+        },
         rebinding: Rebinding {
             port: matches.get_one("rebind-port").copied(),
             address: matches.get_one("rebind-address").copied(),

@@ -8,6 +8,7 @@ use crate::impairments::{ImpairmentError, Impairments};
 use crate::knobs::ChangeError;
 use crate::path::Direction;
 use crate::proxy::rebind::Rebinding;
+use crate::proxy::tcp_faults::TcpFaults;
 use crate::record::Script;
 use crate::scenario::{Rebind, Scenario};
 
@@ -24,6 +25,8 @@ pub struct ProxyConfig {
     pub down: Impairments,
     /// From this follows all that is left to chance.
     pub seed: u64,
+    /// What else happens to TCP connections.
+    pub tcp_faults: TcpFaults,
     /// Moves of UDP clients to other ports or addresses, as the upstream sees them.
     pub rebinding: Rebinding,
     /// Where to write down what becomes of each datagram.
@@ -44,6 +47,7 @@ impl ProxyConfig {
             up: Impairments::default(),
             down: Impairments::default(),
             seed: 0,
+            tcp_faults: TcpFaults::default(),
             rebinding: Rebinding::default(),
             log: None,
             replay: None,

@@ -10,6 +10,7 @@ use crate::Nanos;
 use crate::link::{Link, StreamPassage};
 use crate::payload::Payload;
 use crate::proxy::datagram::BufferPool;
+use crate::proxy::tcp_faults::Slicer;
 
 /// Most bytes in one direction of a connection that are on their way, or that the receiver doesn't take.
 const MAX_HELD_BYTES: usize = 8 * 1024 * 1024;
@@ -36,6 +37,8 @@ struct Chunk {
     bytes: Vec<u8>,
     /// How many of them have been written already.
     written: usize,
+    /// Whether they are written a few at a time.
+    is_sliced: bool,
 }
 
 /// How far the end of the stream has come.
@@ -67,6 +70,9 @@ pub(crate) struct Pipe {
     unsent: VecDeque<(Nanos, usize)>,
     unsent_bytes: usize,
     end: End,
+    slicer: Slicer,
+    /// Pieces of data read since that was last asked.
+    pieces_read: u32,
     /// Most bytes it may hold now.
     max_held_bytes: usize,
     /// Whether the source may have something to read, as far as events have told.
@@ -76,13 +82,15 @@ pub(crate) struct Pipe {
 }
 
 impl Pipe {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(slicer: Slicer) -> Self {
         Self {
             chunks: VecDeque::new(),
             held_bytes: 0,
             unsent: VecDeque::new(),
             unsent_bytes: 0,
             end: End::NotSeen,
+            slicer,
+            pieces_read: 0,
             max_held_bytes: MAX_HELD_BYTES,
             readable: true,
             writable: true,
@@ -98,6 +106,11 @@ impl Pipe {
     pub(crate) fn share_memory(&mut self, connections: usize) {
         let share = MAX_TOTAL_BYTES / (2 * connections.max(1));
         self.max_held_bytes = share.clamp(MIN_HELD_BYTES, MAX_HELD_BYTES);
+    }
+
+    /// How many pieces of data have been read since the last call.
+    pub(crate) fn take_pieces_read(&mut self) -> u32 {
+        std::mem::take(&mut self.pieces_read)
     }
 
     /// Bytes on their way.
@@ -153,7 +166,11 @@ impl Pipe {
             && let Some(first) = self.chunks.front_mut()
             && first.due <= now
         {
-            let rest = first.bytes.get(first.written..).unwrap_or_default();
+            let mut rest = first.bytes.get(first.written..).unwrap_or_default();
+            if first.is_sliced {
+                rest = rest.get(..self.slicer.length()).unwrap_or(rest);
+                first.due = now.saturating_add(Slicer::GAP);
+            }
             match sink.write(rest) {
                 Ok(count) => {
                     first.written += count;
@@ -218,6 +235,7 @@ impl Pipe {
     }
 
     fn take_in(&mut self, now: Nanos, passage: StreamPassage, bytes: Vec<u8>) {
+        self.pieces_read = self.pieces_read.saturating_add(1);
         self.held_bytes += bytes.len();
         if passage.departure > now {
             self.unsent.push_back((passage.departure, bytes.len()));
@@ -227,6 +245,7 @@ impl Pipe {
         let earliest = self.chunks.back().map_or(0, |last| last.due);
         self.chunks.push_back(Chunk {
             due: passage.due.max(earliest),
+            is_sliced: self.slicer.slices(now),
             bytes,
             written: 0,
         });

@@ -96,7 +96,9 @@ impl Proxy {
         let timer = PreciseTimer::new(registry).map_err(register("make a timer"))?;
         let udp = UdpRelay::new(udp, config.upstream, config.rebinding, log, registry)
             .map_err(register("poll UDP"))?;
-        let tcp = TcpRelay::new(tcp, config.upstream, registry).map_err(register("poll TCP"))?;
+        let faults = (config.tcp_faults, config.seed);
+        let tcp =
+            TcpRelay::new(tcp, config.upstream, faults, registry).map_err(register("poll TCP"))?;
         let (handle, mailbox) = ProxyHandle::new(address, config.upstream, waker);
         Ok(Self {
             poll,

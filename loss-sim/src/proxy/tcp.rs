@@ -2,8 +2,8 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::io::{self, ErrorKind, Read};
+use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
@@ -17,7 +17,9 @@ use crate::delay::duration_nanos;
 use crate::path::Path;
 use crate::proxy::datagram::{BufferPool, Datagram};
 use crate::proxy::pipe::{Pipe, Wait};
+use crate::proxy::tcp_faults::{Ending, EndingClock, TcpFaults};
 use crate::proxy::token::{Generations, KEY_BITS, Slot, Source};
+use crate::random::Random;
 
 /// Most connections at a time; more wait in the kernel.
 const MAX_CONNECTIONS: usize = 8192;
@@ -25,6 +27,11 @@ const MAX_CONNECTIONS: usize = 8192;
 const ACCEPT_BUDGET: usize = 64;
 /// How long to wait before accepting again when the system has no descriptors left, or we no room.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Times that a connection which was cut is read from in one go.
+const THROW_AWAY_BUDGET: usize = 4096;
+/// The stream of random numbers for TCP's faults; the links have 1 and 2.
+const TCP_STREAM: u64 = 3;
 
 const _: () = assert!(MAX_CONNECTIONS <= 1 << KEY_BITS);
 
@@ -34,8 +41,8 @@ struct Connection {
     client: TcpStream,
     client_address: SocketAddr,
     upstream: TcpStream,
-    /// Whether the upstream has answered.
-    is_connected: bool,
+    state: State,
+    ending: EndingClock,
     generation: u32,
     up: Pipe,
     down: Pipe,
@@ -43,11 +50,26 @@ struct Connection {
     wake_at: Option<Nanos>,
 }
 
+/// What a connection is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The upstream has not answered yet.
+    Connecting,
+    Relaying,
+    /// It was cut: what still comes is thrown away until both sides have ended. Tells which have,
+    /// client and upstream.
+    Cut([bool; 2]),
+    /// Nothing is read or written any more.
+    Silent,
+}
+
 /// Whether a connection goes on.
 enum Progress {
     Open(Wait),
     /// Both directions have ended.
     Finished,
+    /// It is to be reset.
+    Reset,
 }
 
 /// The TCP half of the proxy.
@@ -61,12 +83,17 @@ pub(crate) struct TcpRelay {
     /// When to accept again after a pause.
     accept_at: Option<Nanos>,
     pool: BufferPool,
+    faults: TcpFaults,
+    seed: u64,
+    /// Counts the connections accepted.
+    accepted: u64,
 }
 
 impl TcpRelay {
     pub(crate) fn new(
         mut listener: TcpListener,
         upstream: SocketAddr,
+        (faults, seed): (TcpFaults, u64),
         registry: &Registry,
     ) -> io::Result<Self> {
         registry.register(
@@ -82,6 +109,9 @@ impl TcpRelay {
             schedule: BinaryHeap::new(),
             accept_at: None,
             pool: BufferPool::default(),
+            faults,
+            seed: Random::stream(seed, TCP_STREAM).next_u64(),
+            accepted: 0,
         })
     }
 
@@ -104,7 +134,7 @@ impl TcpRelay {
             }
             match self.listener.accept() {
                 Ok((client, address)) => {
-                    if let Err(error) = self.open(client, address, registry) {
+                    if let Err(error) = self.open(now, client, address, registry) {
                         warn!("cannot relay {address}: {error}");
                     }
                 }
@@ -122,6 +152,7 @@ impl TcpRelay {
 
     fn open(
         &mut self,
+        now: Nanos,
         mut client: TcpStream,
         client_address: SocketAddr,
         registry: &Registry,
@@ -138,14 +169,18 @@ impl TcpRelay {
         debug!("TCP client {client_address} connected");
         // Small messages must not wait for acknowledgements here: the path alone decides their delay.
         let _ = client.set_nodelay(true);
+        self.accepted += 1;
+        let seed = Random::stream(self.seed, self.accepted).next_u64();
+        let slicer = |stream| self.faults.slicer(now, Random::stream(seed, stream));
         entry.insert(Connection {
             client,
             client_address,
             upstream,
-            is_connected: false,
+            state: State::Connecting,
+            ending: self.faults.begin(now, Random::stream(seed, 0)),
             generation: slot.generation,
-            up: Pipe::new(),
-            down: Pipe::new(),
+            up: Pipe::new(slicer(1)),
+            down: Pipe::new(slicer(2)),
             wake_at: None,
         });
         Ok(())
@@ -234,15 +269,19 @@ impl TcpRelay {
                 debug!("TCP client {} is gone", connection.client_address);
                 self.connections.remove(slot.index());
             }
+            Ok(Progress::Reset) => {
+                connection.reset();
+                self.connections.remove(slot.index());
+            }
             Err(error) => {
                 let address = connection.client_address;
-                if connection.is_connected {
-                    debug!("connection of TCP client {address} broke: {error}");
-                } else {
+                if connection.state == State::Connecting {
                     warn!(
                         "upstream {} is unreachable, closing TCP client {address}: {error}",
                         self.upstream
                     );
+                } else {
+                    debug!("connection of TCP client {address} broke: {error}");
                 }
                 connection.reset();
                 self.connections.remove(slot.index());
@@ -259,8 +298,16 @@ impl Connection {
         path: &mut Path<Datagram>,
         pool: &mut BufferPool,
     ) -> io::Result<Progress> {
-        if !self.is_connected && !self.check_connected()? {
+        if self.state == State::Connecting && !self.check_connected()? {
             return Ok(Progress::Open(Wait::Sockets));
+        }
+        match self.state {
+            State::Connecting | State::Relaying => {}
+            State::Cut(ended) => return self.throw_away(ended),
+            State::Silent => return Ok(Progress::Open(Wait::Sockets)),
+        }
+        if let Some(ending) = self.ending.poll(now, 0) {
+            return self.end_early(ending);
         }
         let (client, upstream) = (&mut self.client, &mut self.upstream);
         let up = self.up.pump(now, (client, upstream), &mut path.up, pool)?;
@@ -268,16 +315,68 @@ impl Connection {
         let down = self
             .down
             .pump(now, (upstream, client), &mut path.down, pool)?;
+        let pieces = self.up.take_pieces_read() + self.down.take_pieces_read();
+        if let Some(ending) = self.ending.poll(now, pieces) {
+            return self.end_early(ending);
+        }
         if self.up.is_done() && self.down.is_done() {
             return Ok(Progress::Finished);
         }
-        Ok(Progress::Open(match (up, down) {
-            (Wait::Until(up), Wait::Until(down)) => Wait::Until(up.min(down)),
-            (Wait::Until(time), Wait::Sockets) | (Wait::Sockets, Wait::Until(time)) => {
-                Wait::Until(time)
+        let times = [up, down].into_iter().filter_map(|wait| match wait {
+            Wait::Until(time) => Some(time),
+            Wait::Sockets => None,
+        });
+        let next = times.chain(self.ending.next()).min();
+        Ok(Progress::Open(next.map_or(Wait::Sockets, Wait::Until)))
+    }
+
+    /// Brings the connection to its untimely end.
+    fn end_early(&mut self, ending: Ending) -> io::Result<Progress> {
+        debug!("TCP client {}: {ending:?}", self.client_address);
+        match ending {
+            Ending::Reset => Ok(Progress::Reset),
+            Ending::HalfOpen => {
+                self.state = State::Silent;
+                Ok(Progress::Open(Wait::Sockets))
             }
-            (Wait::Sockets, Wait::Sockets) => Wait::Sockets,
-        }))
+            Ending::Cut => {
+                for stream in [&self.client, &self.upstream] {
+                    match stream.shutdown(Shutdown::Write) {
+                        // A side that has gone already needs no telling.
+                        Err(error) if error.kind() != ErrorKind::NotConnected => return Err(error),
+                        _ => {}
+                    }
+                }
+                self.state = State::Cut([false; 2]);
+                self.throw_away([false; 2])
+            }
+        }
+    }
+
+    /// Reads and forgets what still comes on a connection that was cut.
+    fn throw_away(&mut self, mut ended: [bool; 2]) -> io::Result<Progress> {
+        let streams = [&mut self.client, &mut self.upstream];
+        for (stream, ended) in streams.into_iter().zip(&mut ended) {
+            let mut budget = THROW_AWAY_BUDGET;
+            let mut scratch = [0; 16 * 1024];
+            while !*ended {
+                match stream.read(&mut scratch) {
+                    Ok(0) => *ended = true,
+                    Ok(_) if budget > 0 => budget -= 1,
+                    // Whoever sends that much after the end is not listening.
+                    Ok(_) => return Ok(Progress::Reset),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        self.state = State::Cut(ended);
+        Ok(if ended == [true; 2] {
+            Progress::Finished
+        } else {
+            Progress::Open(Wait::Sockets)
+        })
     }
 
     /// Whether the connection to the upstream stands by now; its error if it failed.
@@ -287,7 +386,7 @@ impl Connection {
         }
         match self.upstream.peer_addr() {
             Ok(_) => {
-                self.is_connected = true;
+                self.state = State::Relaying;
                 let _ = self.upstream.set_nodelay(true);
                 Ok(true)
             }

@@ -6,9 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use columba_loss_sim::Impairments;
-use columba_loss_sim::proxy::{Proxy, ProxyConfig};
+use columba_loss_sim::proxy::{Proxy, ProxyConfig, SpawnedProxy, TcpFaults, Trigger};
 
-use crate::support::{EchoServer, tcp_client};
+use crate::support::{EchoServer, tcp_client, wait_for};
 
 fn none() -> Impairments {
     Impairments::default()
@@ -166,4 +166,84 @@ fn many_connections_at_once() {
         stream.read_exact(&mut back).expect("echoed");
         assert_eq!(back, [number; 100]);
     }
+}
+
+/// A proxy before the server with these faults.
+fn faulty(server: &EchoServer, tcp_faults: TcpFaults) -> SpawnedProxy {
+    let config = ProxyConfig {
+        tcp_faults,
+        ..ProxyConfig::new(server.address)
+    };
+    Proxy::spawn(&config).expect("a proxy")
+}
+
+#[test]
+fn connections_are_cut() {
+    let server = EchoServer::start();
+    let proxy = faulty(
+        &server,
+        TcpFaults {
+            cut: Some(Trigger::Chance(1.0)),
+            ..TcpFaults::default()
+        },
+    );
+    let mut stream = tcp_client(proxy.address());
+    stream.write_all(b"lost on its way").expect("written");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("an orderly end");
+    assert!("lost on its way".starts_with(&text), "{text}");
+}
+
+#[test]
+fn connections_are_reset() {
+    let server = EchoServer::start();
+    let proxy = faulty(
+        &server,
+        TcpFaults {
+            reset: "10ms".parse().ok(),
+            ..TcpFaults::default()
+        },
+    );
+    let error = tcp_client(proxy.address()).read(&mut [0; 8]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn connections_fall_silent() {
+    let server = EchoServer::start();
+    let proxy = faulty(
+        &server,
+        TcpFaults {
+            half_open: "100%".parse().ok(),
+            ..TcpFaults::default()
+        },
+    );
+    let mut stream = tcp_client(proxy.address());
+    stream.write_all(b"anybody?").expect("written");
+    // Read by the proxy, and then nothing more is.
+    let before = wait_for(&proxy, |stats| stats.up.stream_bytes > 0);
+    stream.write_all(b"still there?").expect("written");
+    // Another connection's data shows that the proxy has had its turn since.
+    let mut other = tcp_client(proxy.address());
+    other.write_all(b"x").expect("written");
+    wait_for(&proxy, |stats| {
+        stats.up.stream_bytes > before.up.stream_bytes
+    });
+    stream.set_nonblocking(true).expect("non-blocking");
+    let error = stream.read(&mut [0; 8]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn data_comes_in_slices() {
+    let server = EchoServer::start();
+    let proxy = faulty(
+        &server,
+        TcpFaults {
+            slice: "100%".parse().ok(),
+            ..TcpFaults::default()
+        },
+    );
+    let payload = pattern(3000);
+    assert!(echo(&tcp_client(proxy.address()), &payload) == payload);
 }
