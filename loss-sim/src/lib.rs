@@ -6,8 +6,13 @@
 //! all chance follows from one seed, so that a run can be repeated exactly. It holds a bounded number of
 //! packets ([`limits`]) and counts each one it drops ([`LinkStats`]).
 //!
-//! One stage per file: `queue` (rate and drop-tail queue), `loss` (independent, bursts, by number),
-//! `delay` (delay, jitter, reordering), `decision` (what chance holds for a packet).
+//! One stage per file: `queue` (rate and drop-tail queue) with `trace` (recorded rates), `loss` (independent,
+//! bursts, by number), `delay` (delay, jitter, reordering), `decision` (what chance holds for a packet),
+//! `record` (decisions as text, to be repeated).
+//!
+//! With the feature `proxy` (on by default) there are also the modules `proxy`, which relays TCP and UDP
+//! through a path, `scenario`, impairments that change with time, `knobs`, the impairments by name, and
+//! `cli`, the program made of them.
 
 #![deny(unsafe_code)]
 

@@ -84,6 +84,7 @@ enum Failure {
 }
 
 fn relay(options: &Options) -> Result<(), Failure> {
+    allow_many_descriptors();
     let mut proxy = Proxy::bind(&options.config)?;
     proxy.stop_on_signals()?;
     let address = proxy.address();
@@ -108,6 +109,20 @@ fn relay(options: &Options) -> Result<(), Failure> {
     let report = proxy.run()?;
     print_report(options, &report)?;
     Ok(())
+}
+
+/// Raises the soft limit of open descriptors to the hard one: each client takes one or two.
+fn allow_many_descriptors() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let mut limit = getrlimit(Resource::Nofile);
+        limit.current = limit.maximum;
+        // Without it fewer clients can be served, which they will be told.
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            warn!("cannot raise the limit of open descriptors: {error}");
+        }
+    }
 }
 
 fn print_report(options: &Options, report: &PathReport) -> io::Result<()> {

@@ -63,10 +63,20 @@ fn refusal(status: u16, text: &(impl ToString + ?Sized)) -> Answer {
 fn serve(stream: &TcpStream, handle: &ProxyHandle) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let (status, body) = match read_request(&mut BufReader::new(stream))? {
-        Ok(request) => answer(&request, handle),
-        Err(refused) => refused,
+    let request = read_request(&mut BufReader::new(stream))?;
+    let (status, body) = match &request {
+        Ok(request) => answer(request, handle),
+        Err(refused) => refused.clone(),
     };
+    send_answer(stream, status, &body)?;
+    if request.is_ok_and(|request| request.is_stop()) {
+        // Only now: the process may be gone before another word.
+        handle.stop();
+    }
+    Ok(())
+}
+
+fn send_answer(mut stream: &TcpStream, status: u16, body: &Value) -> io::Result<()> {
     let reason = match status {
         200 => "OK",
         403 => "Forbidden",
@@ -76,7 +86,6 @@ fn serve(stream: &TcpStream, handle: &ProxyHandle) -> io::Result<()> {
         _ => "Bad Request",
     };
     let body = format!("{body}\n");
-    let mut stream = stream;
     write!(
         stream,
         "HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
@@ -91,6 +100,12 @@ struct Request {
     method: String,
     path: String,
     body: Vec<u8>,
+}
+
+impl Request {
+    fn is_stop(&self) -> bool {
+        (self.method.as_str(), self.path.as_str()) == ("POST", "/stop")
+    }
 }
 
 /// Reads a request, or says why it is refused.
@@ -158,10 +173,7 @@ fn answer(request: &Request, handle: &ProxyHandle) -> Answer {
             },
             Err(error) => refusal(400, &error),
         },
-        ("POST", "/stop") => {
-            handle.stop();
-            done(Ok(()))
-        }
+        _ if request.is_stop() => done(Ok(())),
         _ => refusal(
             404,
             "there are GET /stats, POST /set, POST /rebind and POST /stop",

@@ -311,12 +311,14 @@ impl Connection {
         }
         let (client, upstream) = (&mut self.client, &mut self.upstream);
         let up = self.up.pump(now, (client, upstream), &mut path.up, pool)?;
+        if let Some(ending) = self.ending.poll(now, self.up.take_pieces_read()) {
+            return self.end_early(ending);
+        }
         let (client, upstream) = (&mut self.client, &mut self.upstream);
         let down = self
             .down
             .pump(now, (upstream, client), &mut path.down, pool)?;
-        let pieces = self.up.take_pieces_read() + self.down.take_pieces_read();
-        if let Some(ending) = self.ending.poll(now, pieces) {
+        if let Some(ending) = self.ending.poll(now, self.down.take_pieces_read()) {
             return self.end_early(ending);
         }
         if self.up.is_done() && self.down.is_done() {
