@@ -1,1 +1,11 @@
-//! Placeholder.
+//! The Columba client.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::cast_possible_truncation,
+        clippy::wildcard_enum_match_arm,
+        reason = "in tests the numbers are small and a panic is an answer"
+    )
+)]
+
+pub mod storage;
