@@ -8,4 +8,10 @@
     )
 )]
 
+pub mod cli;
+pub mod exit_code;
+pub mod known_servers;
+pub mod places;
+pub mod progress;
 pub mod storage;
+pub mod values;

@@ -2,6 +2,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use columba_core::chat::printable;
+
 use super::StorageError;
 
 /// Longest component that common file systems take, in bytes.
@@ -81,7 +83,7 @@ fn component_fault(component: &str, rules: NameRules) -> Option<&'static str> {
     {
         return Some("it names a drive");
     }
-    if component.chars().any(is_unprintable) {
+    if component.chars().any(char::is_control) || printable(component) != component {
         return Some("it contains control characters");
     }
     match rules {
@@ -114,33 +116,10 @@ fn windows_fault(component: &str) -> Option<&'static str> {
     (numbered || DEVICES.contains(&stem.as_str())).then_some("it is the name of a Windows device")
 }
 
-/// Control characters, and those that change the direction or look of the text around them.
-fn is_unprintable(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}')
-}
-
-/// Text from anyone, safe to print: unprintable characters appear as `\u{…}`.
-#[must_use]
-pub fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_unprintable(c) {
-            shown.extend(c.escape_unicode());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
 /// A local path, safe to print.
 #[must_use]
 pub fn shown(path: &Path) -> String {
-    printable(&path.to_string_lossy())
+    printable(&path.to_string_lossy()).into_owned()
 }
 
 /// `NAME (number).EXT`; `NAME` itself for 0.
@@ -266,10 +245,5 @@ mod tests {
             ".part.columba",
         );
         assert_ne!(part, other);
-    }
-
-    #[test]
-    fn shown_text_has_no_escapes() {
-        assert_eq!(printable("a\x1b[31m\u{202e}b"), "a\\u{1b}[31m\\u{202e}b");
     }
 }
