@@ -1,0 +1,248 @@
+//! Pacing: a token bucket that spreads packets over time in trains worth one system call.
+//!
+//! The bucket refills at the controller's pacing rate. It holds a little more than one send
+//! quantum, so that a timer that fires late costs no throughput.
+
+use crate::units::Timestamp;
+use std::time::Duration;
+
+/// The largest train one system call sends (the largest UDP payload over IPv4).
+pub const MAX_TRAIN_BYTES: u64 = 65_507;
+
+/// A send quantum is what the rate allows in this time.
+const QUANTUM_SPAN: Duration = Duration::from_millis(1);
+
+/// The bucket holds what the rate allows in this time, and at least two quanta.
+const BURST_SPAN: Duration = Duration::from_millis(2);
+
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
+
+/// Token bucket over UDP payload bytes.
+#[derive(Clone, Debug)]
+pub struct Pacer {
+    /// Bytes per second; `None` sends at once.
+    rate: Option<u64>,
+    datagram_bytes: u64,
+    /// Billionths of a byte, so that refills of a few nanoseconds lose nothing. Negative after
+    /// sending more than the budget.
+    credit: i64,
+    refilled: Timestamp,
+}
+
+impl Pacer {
+    /// A pacer without a rate, for datagrams of `datagram_bytes` UDP payload.
+    #[must_use]
+    pub const fn new(now: Timestamp, datagram_bytes: u64) -> Self {
+        Self {
+            rate: None,
+            datagram_bytes,
+            credit: 0,
+            refilled: now,
+        }
+    }
+
+    /// The rate in force, bytes per second.
+    #[must_use]
+    pub const fn rate(&self) -> Option<u64> {
+        self.rate
+    }
+
+    /// Changes the rate from `now` on; what was saved until now was saved at the old rate.
+    ///
+    /// Where there was no rate before, the bucket starts with one quantum.
+    pub fn set_rate(&mut self, now: Timestamp, rate: Option<u64>) {
+        if rate == self.rate {
+            return;
+        }
+        self.credit = self.credit_at(now);
+        self.refilled = self.refilled.max(now);
+        let had_none = self.rate.is_none();
+        self.rate = rate.map(|rate| rate.max(1));
+        if had_none {
+            self.credit = to_credit(self.quantum());
+        }
+        self.credit = self.credit.min(self.capacity());
+    }
+
+    /// Tells the size of full datagrams, in bytes of UDP payload.
+    pub fn set_datagram_bytes(&mut self, bytes: u64) {
+        self.datagram_bytes = bytes;
+    }
+
+    /// How much is best sent in one go: the rate × 1 ms, at least two datagrams, at most one train.
+    #[must_use]
+    pub fn quantum(&self) -> u64 {
+        let Some(rate) = self.rate else {
+            return MAX_TRAIN_BYTES;
+        };
+        let floor = (2 * self.datagram_bytes).min(MAX_TRAIN_BYTES);
+        bytes_in(rate, QUANTUM_SPAN).clamp(floor, MAX_TRAIN_BYTES)
+    }
+
+    /// Bytes that may be sent now.
+    #[must_use]
+    pub fn budget(&self, now: Timestamp) -> u64 {
+        if self.rate.is_none() {
+            return u64::MAX;
+        }
+        u64::try_from(self.credit_at(now) / NANOS_PER_SECOND).unwrap_or(0)
+    }
+
+    /// Takes bytes that were sent, within the budget or not, out of the bucket.
+    pub fn on_sent(&mut self, now: Timestamp, bytes: u64) {
+        if self.rate.is_none() {
+            return;
+        }
+        self.credit = self.credit_at(now).saturating_sub(to_credit(bytes));
+        self.refilled = self.refilled.max(now);
+    }
+
+    /// When [`budget`](Self::budget) will reach `want_bytes` (or the most the bucket holds, if
+    /// that is less); `now` if it does already.
+    #[must_use]
+    pub fn next_release(&self, now: Timestamp, want_bytes: u64) -> Timestamp {
+        let Some(rate) = self.rate else {
+            return now;
+        };
+        let want = to_credit(want_bytes).min(self.capacity());
+        let missing = want.saturating_sub(self.credit_at(now));
+        match u64::try_from(missing) {
+            Ok(missing) if missing > 0 => now + Duration::from_nanos(missing.div_ceil(rate)),
+            _ => now,
+        }
+    }
+
+    /// Most the bucket holds, in billionths of a byte.
+    fn capacity(&self) -> i64 {
+        let burst = self.rate.map_or(0, |rate| bytes_in(rate, BURST_SPAN));
+        // A datagram near 64 KiB must fit twice, or sending one would always wait for the other.
+        to_credit(burst.max(2 * self.quantum()).max(2 * self.datagram_bytes))
+    }
+
+    fn credit_at(&self, now: Timestamp) -> i64 {
+        let elapsed = now - self.refilled;
+        let rate = i128::from(self.rate.unwrap_or(0));
+        let refill = rate.saturating_mul(i128::from(
+            u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
+        ));
+        let credit = refill.saturating_add(i128::from(self.credit));
+        i64::try_from(credit)
+            .unwrap_or(i64::MAX)
+            .min(self.capacity())
+    }
+}
+
+/// What `rate` bytes per second amount to in `span`.
+fn bytes_in(rate: u64, span: Duration) -> u64 {
+    u64::try_from(u128::from(rate) * span.as_nanos() / 1_000_000_000).unwrap_or(u64::MAX)
+}
+
+fn to_credit(bytes: u64) -> i64 {
+    i64::try_from(bytes)
+        .unwrap_or(i64::MAX)
+        .saturating_mul(NANOS_PER_SECOND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATAGRAM: u64 = 1_472;
+    const MBIT_100: u64 = 12_500_000;
+
+    fn at_micros(micros: u64) -> Timestamp {
+        Timestamp::from_nanos(micros * 1_000)
+    }
+
+    fn paced(rate: u64) -> Pacer {
+        let mut pacer = Pacer::new(Timestamp::ZERO, DATAGRAM);
+        pacer.set_rate(Timestamp::ZERO, Some(rate));
+        pacer
+    }
+
+    #[test]
+    fn without_a_rate_nothing_waits() {
+        let mut pacer = Pacer::new(Timestamp::ZERO, DATAGRAM);
+        pacer.on_sent(Timestamp::ZERO, 1 << 40);
+        assert_eq!(pacer.budget(Timestamp::ZERO), u64::MAX);
+        assert_eq!(pacer.next_release(at_micros(3), 1 << 40), at_micros(3));
+    }
+
+    #[test]
+    fn the_quantum_is_a_millisecond_within_bounds() {
+        assert_eq!(paced(1_000).quantum(), 2 * DATAGRAM);
+        assert_eq!(paced(MBIT_100).quantum(), 12_500);
+        assert_eq!(paced(1_250_000_000).quantum(), MAX_TRAIN_BYTES);
+        let mut huge = Pacer::new(Timestamp::ZERO, 65_407);
+        huge.set_rate(Timestamp::ZERO, Some(1));
+        assert_eq!(huge.quantum(), MAX_TRAIN_BYTES);
+        assert!(huge.next_release(Timestamp::ZERO, 2 * 65_407) < Timestamp::MAX);
+    }
+
+    /// Sends full quanta whenever released, `late` after the time asked for.
+    fn sent_in_a_second(rate: u64, late: Duration) -> u64 {
+        let mut pacer = paced(rate);
+        let (mut now, mut sent) = (Timestamp::ZERO, 0);
+        while now < at_micros(1_000_000) {
+            let bytes = pacer.budget(now);
+            pacer.on_sent(now, bytes);
+            sent += bytes;
+            now = pacer.next_release(now, pacer.quantum()) + late;
+        }
+        sent
+    }
+
+    #[test]
+    fn the_long_run_rate_is_exact_even_when_timers_are_late() {
+        for rate in [100_000, MBIT_100, 125_000_000, 1_250_000_000] {
+            for late in [Duration::ZERO, Duration::from_micros(400)] {
+                let sent = sent_in_a_second(rate, late);
+                let slack = rate / 200 + 4 * DATAGRAM;
+                assert!(
+                    sent.abs_diff(rate) <= slack,
+                    "{sent} at {rate}, {late:?} late"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn tiny_refills_add_up() {
+        let mut pacer = paced(100_000);
+        pacer.on_sent(Timestamp::ZERO, pacer.budget(Timestamp::ZERO));
+        for nanos in 1..=20_000_000 / 500 {
+            pacer.on_sent(Timestamp::from_nanos(nanos * 500), 0);
+        }
+        assert_eq!(pacer.budget(Timestamp::from_nanos(20_000_000)), 2_000);
+    }
+
+    #[test]
+    fn idle_time_saves_no_more_than_the_burst() {
+        let pacer = paced(MBIT_100);
+        assert_eq!(pacer.budget(at_micros(60_000_000)), 25_000);
+    }
+
+    #[test]
+    fn a_new_rate_holds_at_once() {
+        let mut pacer = paced(1_000);
+        pacer.on_sent(Timestamp::ZERO, pacer.budget(Timestamp::ZERO));
+        let slow = pacer.next_release(Timestamp::ZERO, DATAGRAM);
+        assert!(slow > at_micros(1_000_000));
+        pacer.set_rate(Timestamp::ZERO, Some(MBIT_100));
+        let fast = pacer.next_release(Timestamp::ZERO, DATAGRAM);
+        assert_eq!(fast, Timestamp::from_nanos(DATAGRAM * 80));
+        pacer.set_rate(Timestamp::ZERO, None);
+        assert_eq!(pacer.budget(Timestamp::ZERO), u64::MAX);
+    }
+
+    #[test]
+    fn overdrafts_are_paid_back() {
+        let mut pacer = paced(MBIT_100);
+        pacer.on_sent(Timestamp::ZERO, pacer.budget(Timestamp::ZERO) + 125_000);
+        assert_eq!(pacer.budget(at_micros(9_999)), 0);
+        assert_eq!(
+            pacer.next_release(Timestamp::ZERO, 1),
+            Timestamp::from_nanos(10_000_080)
+        );
+    }
+}
