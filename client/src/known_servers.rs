@@ -8,13 +8,15 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use columba_net::identity::Fingerprint;
+
 /// What is known about a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
     /// It was never met.
     Unknown,
     /// It has this key.
-    Key([u8; 32]),
+    Key(Fingerprint),
 }
 
 /// The file of known servers.
@@ -52,7 +54,10 @@ impl KnownServers {
             if words.next() != Some(&name) {
                 continue;
             }
-            return match (words.next().and_then(parse_fingerprint), words.next()) {
+            return match (
+                words.next().and_then(|text| text.parse().ok()),
+                words.next(),
+            ) {
                 (Some(key), None) => Ok(Known::Key(key)),
                 _ => Err(io::Error::new(
                     io::ErrorKind::InvalidData,
@@ -68,13 +73,13 @@ impl KnownServers {
     /// # Errors
     /// The file cannot be written, or another client has met the server meanwhile and saw another
     /// key.
-    pub fn remember(&self, server: &str, key: &[u8; 32]) -> io::Result<()> {
+    pub fn remember(&self, server: &str, key: Fingerprint) -> io::Result<()> {
         if let Some(folder) = self.path.parent() {
             std::fs::create_dir_all(folder)?;
         }
         let _lock = lock(&crate::storage::paths::beside(&self.path, ".lock"))?;
         match self.look_up(server)? {
-            Known::Key(known) if known == *key => return Ok(()),
+            Known::Key(known) if known == key => return Ok(()),
             Known::Key(_) => {
                 let text = "another client has just met this server with another key";
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
@@ -91,24 +96,10 @@ impl KnownServers {
         }
         text.push_str(&server.to_lowercase());
         text.push(' ');
-        text.push_str(&fingerprint_text(key));
+        text.push_str(&key.to_string());
         text.push('\n');
         replace_private(&self.path, text.as_bytes())
     }
-}
-
-/// A fingerprint as 64 lower-case hexadecimal digits.
-#[must_use]
-pub fn fingerprint_text(key: &[u8; 32]) -> String {
-    blake3::Hash::from_bytes(*key).to_hex().to_string()
-}
-
-/// Reads what [`fingerprint_text`] writes; upper case and colons between the digits pass, too.
-#[must_use]
-pub fn parse_fingerprint(text: &str) -> Option<[u8; 32]> {
-    let digits: String = text.chars().filter(|c| *c != ':').collect();
-    let hash = blake3::Hash::from_hex(digits.to_ascii_lowercase()).ok()?;
-    Some(*hash.as_bytes())
 }
 
 /// Replaces a file that only its owner may read, atomically and durably.
@@ -157,16 +148,20 @@ mod tests {
         KnownServers::at(folder.path().join("sub").join("known_servers"))
     }
 
+    fn key(byte: u8) -> Fingerprint {
+        Fingerprint::from_bytes([byte; 32])
+    }
+
     #[test]
     fn a_server_is_unknown_until_it_was_met() {
         let folder = tempfile::tempdir().unwrap();
         let known = servers(&folder);
         assert_eq!(known.look_up("a:1").unwrap(), Known::Unknown);
-        known.remember("A:1", &[7; 32]).unwrap();
-        known.remember("a:1", &[7; 32]).unwrap();
-        known.remember("a:2", &[8; 32]).unwrap();
-        assert_eq!(known.look_up("a:1").unwrap(), Known::Key([7; 32]));
-        assert_eq!(known.look_up("a:2").unwrap(), Known::Key([8; 32]));
+        known.remember("A:1", key(7)).unwrap();
+        known.remember("a:1", key(7)).unwrap();
+        known.remember("a:2", key(8)).unwrap();
+        assert_eq!(known.look_up("a:1").unwrap(), Known::Key(key(7)));
+        assert_eq!(known.look_up("a:2").unwrap(), Known::Key(key(8)));
         assert_eq!(known.look_up("b:1").unwrap(), Known::Unknown);
         let text = std::fs::read_to_string(known.path()).unwrap();
         assert_eq!(text.lines().count(), 2);
@@ -176,9 +171,9 @@ mod tests {
     fn a_key_is_never_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let known = servers(&folder);
-        known.remember("a:1", &[7; 32]).unwrap();
-        assert!(known.remember("a:1", &[8; 32]).is_err());
-        assert_eq!(known.look_up("a:1").unwrap(), Known::Key([7; 32]));
+        known.remember("a:1", key(7)).unwrap();
+        assert!(known.remember("a:1", key(8)).is_err());
+        assert_eq!(known.look_up("a:1").unwrap(), Known::Key(key(7)));
     }
 
     #[test]
@@ -189,7 +184,7 @@ mod tests {
         std::fs::write(known.path(), "# mine\n\na:1 00ff\nb:1 x y\n").unwrap();
         assert!(known.look_up("a:1").is_err());
         assert!(known.look_up("b:1").is_err());
-        known.remember("c:1", &[1; 32]).unwrap();
+        known.remember("c:1", key(1)).unwrap();
         let text = std::fs::read_to_string(known.path()).unwrap();
         assert!(text.starts_with("# mine\n\na:1 00ff\n"));
     }
@@ -200,22 +195,11 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let known = servers(&folder);
-        known.remember("a:1", &[7; 32]).unwrap();
+        known.remember("a:1", key(7)).unwrap();
         let mode = std::fs::metadata(known.path())
             .unwrap()
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
-    }
-
-    #[test]
-    fn fingerprints_read_back() {
-        let key = *blake3::hash(b"k").as_bytes();
-        let text = fingerprint_text(&key);
-        assert_eq!(text.len(), 64);
-        assert_eq!(parse_fingerprint(&text), Some(key));
-        assert_eq!(parse_fingerprint(&text.to_uppercase()), Some(key));
-        assert_eq!(parse_fingerprint(&text[1..]), None);
-        assert_eq!(parse_fingerprint("é"), None);
     }
 }

@@ -10,6 +10,7 @@
 
 pub mod cli;
 pub mod exit_code;
+pub mod keys;
 pub mod known_servers;
 pub mod places;
 pub mod progress;

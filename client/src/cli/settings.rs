@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use columba_core::control::limits::MAX_PASSWORD_BYTES;
+use columba_net::identity::{Fingerprint, FingerprintError};
 use serde::Deserialize;
 
 use super::args::Common;
 use crate::exit_code::ClientError;
-use crate::known_servers::parse_fingerprint;
 use crate::places::{ServerName, StateFolder};
 
 /// The settings file: long options without their dashes.
@@ -31,7 +31,7 @@ pub struct Settings {
     /// No TLS.
     pub plaintext: bool,
     /// The only key to accept.
-    pub fingerprint: Option<[u8; 32]>,
+    pub fingerprint: Option<Fingerprint>,
     /// The server's password, or empty.
     pub password: String,
     /// Our own files.
@@ -60,9 +60,10 @@ impl Settings {
         let server = common.server.clone().or(file.server).unwrap_or_default();
         let plaintext = common.plaintext || file.plaintext.unwrap_or(false);
         let fingerprint = match common.fingerprint.clone().or(file.fingerprint) {
-            Some(text) => Some(parse_fingerprint(&text).ok_or_else(|| {
-                ClientError::Usage("a fingerprint has 64 hexadecimal digits".to_owned())
-            })?),
+            Some(text) => Some(
+                text.parse()
+                    .map_err(|error: FingerprintError| ClientError::Usage(error.to_string()))?,
+            ),
             None => None,
         };
         if plaintext && fingerprint.is_some() {

@@ -1,22 +1,28 @@
-//! Gathers the cells of all files of one download into segments, in memory.
+//! Gathers the cells of all files of one client into segments, in memory.
 //!
-//! A stream's bytes are the file followed by its trailer of chaining values. The receiver asks for
-//! the place of a run of cells with [`Assemblies::reserve`], decrypts straight into it and then says
-//! [`Assemblies::commit`]; each byte is committed once. A segment with all its bytes leaves as one
-//! buffer ([`Gathered::Segment`]) to be hashed while it is hot and written with one call.
+//! The core asks for the place of a run of cells ([`Storage::reserve`]), decrypts straight into it
+//! and then says [`Storage::commit`]; each byte is committed once. A segment with all its bytes
+//! leaves as one buffer ([`Gathered`]) to be hashed while it is hot and written with one call.
 //! Runs that straddle segments or touch what is already there go through a bounce buffer.
+//!
+//! When buffers run short, the segment that waits longest is parked in its part file; when all are
+//! with the hashers, there is one more: bytes that the core counts must not be lost. The credit
+//! ([`Assemblies::credit_bytes`]) keeps that rare.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::sync::Arc;
+
+use columba_core::client::Storage;
 
 use super::segment_pool::SegmentPool;
 use super::{
-    CHAINING_VALUE_BYTES, ChainingValue, FileKey, Part, SMALL_FILE_BYTES, StorageError,
-    segment_count, segment_len, segment_start,
+    ChainingValue, FileKey, Part, SEGMENT_BYTES, SMALL_FILE_BYTES, StorageError, segment_count,
+    segment_len, segment_start,
 };
 
-/// What became complete.
+/// What came of the received bytes.
 #[derive(Debug)]
 pub enum Gathered {
     /// All bytes of a segment; the buffer goes back with [`Assemblies::recycle`].
@@ -29,24 +35,6 @@ pub enum Gathered {
         buffer: Box<[u8]>,
         /// Length of the segment in bytes.
         len: u32,
-    },
-    /// The sender's chaining value of a segment.
-    Value {
-        /// Which file.
-        key: FileKey,
-        /// Which of its segments.
-        index: u32,
-        /// The value.
-        value: ChainingValue,
-    },
-    /// A whole small file with its root hash as the sender has it.
-    Small {
-        /// Which file.
-        key: FileKey,
-        /// The content.
-        data: Vec<u8>,
-        /// The sender's root hash.
-        root: ChainingValue,
     },
     /// The part file failed under memory pressure.
     Failed {
@@ -81,34 +69,26 @@ struct OpenSegment {
 struct Assembly {
     part: Arc<dyn Part>,
     size_bytes: u64,
-    /// Whole content of a small file; empty for others and once it has left.
-    small: Option<Small>,
+    /// Whole content of a small file, until it is taken.
+    small: Option<Vec<u8>>,
     segments: Vec<SegmentState>,
     open: Vec<OpenSegment>,
-    trailer: Vec<u8>,
-    /// Received bytes of each value of the trailer.
-    value_bytes: Vec<u8>,
-    values_missing: u32,
 }
 
-#[derive(Debug)]
-struct Small {
-    data: Vec<u8>,
-    missing_bytes: u32,
+/// Where the bytes of a stream go.
+#[derive(Clone, Debug)]
+struct Route {
+    key: FileKey,
+    /// The only segments the stream was started for, ascending; `None` for all that are missing.
+    /// Its cells at their borders hold bytes of neighbours that another stream brings.
+    only: Option<Arc<[u32]>>,
 }
 
-/// Which part of a stream an offset lies in, and where that part begins and ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Zone {
-    Segment { index: u32, start: u64, end: u64 },
-    Trailer { start: u64, end: u64 },
-}
-
-impl Zone {
-    const fn end(self) -> u64 {
-        match self {
-            Self::Segment { end, .. } | Self::Trailer { end, .. } => end,
-        }
+impl Route {
+    fn takes(&self, index: u32) -> bool {
+        self.only
+            .as_ref()
+            .is_none_or(|only| only.binary_search(&index).is_ok())
     }
 }
 
@@ -117,18 +97,18 @@ impl Zone {
 pub struct Assemblies {
     pool: SegmentPool,
     files: HashMap<FileKey, Assembly>,
-    streams: HashMap<u32, FileKey>,
+    streams: HashMap<u32, Route>,
     /// The stream of the last packet and its file: packets come in trains.
-    current: Option<(u32, FileKey)>,
+    current: Option<(u32, Route)>,
     bounce: Vec<u8>,
-    bounced: Option<(u32, u64, usize)>,
+    bounced: bool,
     turn: u64,
     gathered: VecDeque<Gathered>,
-    reserve_failures: u64,
+    unplaced: u64,
 }
 
 impl Assemblies {
-    /// At most `segment_buffers` MiB are held at any time, those with the hashers included.
+    /// About `segment_buffers` MiB are held at any time, those with the hashers included.
     #[must_use]
     pub fn new(segment_buffers: usize) -> Self {
         Self {
@@ -137,10 +117,10 @@ impl Assemblies {
             streams: HashMap::new(),
             current: None,
             bounce: Vec::new(),
-            bounced: None,
+            bounced: false,
             turn: 0,
             gathered: VecDeque::with_capacity(segment_buffers),
-            reserve_failures: 0,
+            unplaced: 0,
         }
     }
 
@@ -153,55 +133,58 @@ impl Assemblies {
         have: &[(u32, ChainingValue)],
     ) {
         // A file whose segments cannot be counted was refused when it was prepared.
-        let count = segment_count(size_bytes).unwrap_or(u32::MAX);
+        let count = segment_count(size_bytes).unwrap_or(1);
         let mut segments = vec![SegmentState::Missing; count as usize];
         for (index, _) in have {
             if let Some(state) = segments.get_mut(*index as usize) {
                 *state = SegmentState::Done;
             }
         }
-        let small = (size_bytes <= SMALL_FILE_BYTES && have.is_empty())
-            .then(|| Small::new(segment_len(size_bytes, 0)));
         let assembly = Assembly {
             part,
             size_bytes,
-            small,
+            small: small_buffer(size_bytes),
             open: Vec::new(),
-            trailer: vec![0; count as usize * CHAINING_VALUE_BYTES],
-            value_bytes: vec![0; count as usize],
-            values_missing: count,
             segments,
         };
         self.files.insert(key, assembly);
     }
 
-    /// The bytes of `stream` belong to this file from now on.
-    pub fn attach(&mut self, stream: u32, key: FileKey) {
-        self.streams.insert(stream, key);
+    /// The bytes of `stream` belong to this file from now on; with `only`, those of these segments
+    /// (ascending).
+    pub fn attach(&mut self, stream: u32, key: FileKey, only: Option<&[u32]>) {
+        let only = only.map(Arc::from);
+        self.streams.insert(stream, Route { key, only });
         self.current = None;
     }
 
-    /// The stream has ended; late packets of it find nothing.
+    /// The stream has ended; late packets of it go nowhere.
     pub fn detach(&mut self, stream: u32) {
         self.streams.remove(&stream);
         self.current = None;
     }
 
-    /// Wants these segments, and the trailer, once more.
-    pub fn reopen(&mut self, key: FileKey, bad: &[u32]) {
+    /// Wants these segments once more, from their first byte on.
+    pub fn reopen(&mut self, key: FileKey, segments: &[u32]) {
         let Some(file) = self.files.get_mut(&key) else {
             return;
         };
-        if file.size_bytes <= SMALL_FILE_BYTES {
-            file.small = Some(Small::new(segment_len(file.size_bytes, 0)));
+        if file.small.is_none() {
+            file.small = small_buffer(file.size_bytes);
         }
-        for index in bad {
+        for index in segments {
             if let Some(state) = file.segments.get_mut(*index as usize) {
                 *state = SegmentState::Missing;
             }
+            if let Some(at) = file.open.iter().position(|open| open.index == *index) {
+                self.pool.give(file.open.swap_remove(at).buffer);
+            }
         }
-        file.value_bytes.fill(0);
-        file.values_missing = u32::try_from(file.value_bytes.len()).unwrap_or(u32::MAX);
+    }
+
+    /// Takes the content of a small file of which every byte is there.
+    pub fn take_small(&mut self, key: FileKey) -> Option<Vec<u8>> {
+        self.files.get_mut(&key)?.small.take()
     }
 
     /// Forgets the file; its buffers return to the pool.
@@ -211,7 +194,7 @@ impl Assemblies {
                 self.pool.give(open.buffer);
             }
         }
-        self.streams.retain(|_, owner| *owner != key);
+        self.streams.retain(|_, route| route.key != key);
         self.current = None;
     }
 
@@ -228,121 +211,51 @@ impl Assemblies {
     /// Bytes that can be taken before buffers run out.
     #[must_use]
     pub fn credit_bytes(&self) -> u64 {
-        self.pool.available() as u64 * u64::from(super::SEGMENT_BYTES)
+        self.pool.available() as u64 * u64::from(SEGMENT_BYTES)
     }
 
-    /// How often there was no place for a packet.
+    /// Runs of bytes that nobody wanted: late ones of ended streams.
     #[must_use]
-    pub const fn reserve_failures(&self) -> u64 {
-        self.reserve_failures
+    pub const fn unplaced(&self) -> u64 {
+        self.unplaced
     }
 
-    /// Where to put `len` bytes of `stream` from `offset`. `None` (counted) when the stream is
-    /// unknown, the run passes the stream's end, or every buffer is in use: drop the packet.
-    pub fn reserve(&mut self, stream: u32, offset: u64, len: usize) -> Option<&mut [u8]> {
-        self.bounced = None;
-        let Some(key) = self.file_of(stream) else {
-            self.reserve_failures += 1;
-            return None;
-        };
+    /// Looks the stream up and makes it the current one.
+    fn route(&mut self, stream: u32) -> Option<&Route> {
+        if self.current.as_ref().is_none_or(|(id, _)| *id != stream) {
+            let route = self.streams.get(&stream)?.clone();
+            self.current = Some((stream, route));
+        }
+        self.current.as_ref().map(|(_, route)| route)
+    }
+
+    /// The segment that the whole run lies in, if its bytes go straight there.
+    fn direct(&mut self, stream: u32, offset: u64, len: usize) -> Option<(FileKey, u32)> {
         let end = offset.checked_add(len as u64)?;
-        let file = self.files.get(&key)?;
-        let Some(zone) = file.zone(offset).filter(|_| end <= file.stream_end()) else {
-            self.reserve_failures += 1;
-            return None;
-        };
-        let whole = end <= zone.end();
-        match zone {
-            Zone::Segment { index, start, .. } if whole && file.takes_directly(index) => {
-                if !self.open_segment(key, index, index) {
-                    self.reserve_failures += 1;
-                    return None;
-                }
-                let place = self.files.get_mut(&key)?.place(index)?;
-                let from = usize::try_from(offset - start).ok()?;
-                place.get_mut(from..from + len)
-            }
-            Zone::Segment { .. } | Zone::Trailer { .. } => {
-                // Every segment that the run touches must have a buffer before it is promised.
-                if !self.open_run(key, offset, end) {
-                    self.reserve_failures += 1;
-                    return None;
-                }
-                self.bounced = Some((stream, offset, len));
-                if self.bounce.len() < len {
-                    self.bounce.resize(len, 0);
-                }
-                self.bounce.get_mut(..len)
-            }
-        }
+        let index = u32::try_from(offset / u64::from(SEGMENT_BYTES)).ok()?;
+        let route = self.route(stream)?;
+        let (key, taken) = (route.key, route.takes(index));
+        let file = self.files.get(&key).filter(|_| taken)?;
+        let segment_end = segment_start(index) + u64::from(segment_len(file.size_bytes, index));
+        let straight = end <= segment_end && file.wants(index);
+        straight.then_some((key, index))
     }
 
-    /// The reserved bytes are authentic and in place.
-    pub fn commit(&mut self, stream: u32, offset: u64, len: usize) {
-        let Some(key) = self.file_of(stream) else {
-            return;
-        };
-        let bounced = self.bounced.take() == Some((stream, offset, len));
-        let bounce = std::mem::take(&mut self.bounce);
-        self.turn += 1;
-        if let Some(file) = self.files.get_mut(&key) {
-            let source = if bounced { bounce.get(..len) } else { None };
-            file.commit(key, offset, len, source, self.turn, &mut self.gathered);
-        }
-        self.bounce = bounce;
-    }
-
-    fn file_of(&mut self, stream: u32) -> Option<FileKey> {
-        if let Some((current, key)) = self.current
-            && current == stream
-        {
-            return Some(key);
-        }
-        let key = *self.streams.get(&stream)?;
-        self.current = Some((stream, key));
-        Some(key)
-    }
-
-    /// Gives each segment that the run touches a buffer.
-    fn open_run(&mut self, key: FileKey, offset: u64, end: u64) -> bool {
+    /// Gives the segment a buffer, unless it has one. Those of `run` stay open meanwhile.
+    fn open_segment(&mut self, key: FileKey, index: u32, run: RangeInclusive<u32>) -> bool {
         let Some(file) = self.files.get(&key) else {
-            return false;
-        };
-        let last_byte = end.min(file.size_bytes);
-        if offset >= last_byte {
-            return true;
-        }
-        let segment_of = |at: u64| u32::try_from(at / u64::from(super::SEGMENT_BYTES));
-        let (Ok(first), Ok(last)) = (segment_of(offset), segment_of(last_byte - 1)) else {
-            return false;
-        };
-        (first..=last).all(|index| {
-            let wanted = self
-                .files
-                .get(&key)
-                .is_some_and(|file| file.takes_directly(index));
-            !wanted || self.open_segment(key, index, first)
-        })
-    }
-
-    /// Gives the segment a buffer, unless it has one. Those from `run_start` on up to it stay open.
-    fn open_segment(&mut self, key: FileKey, index: u32, run_start: u32) -> bool {
-        let Some(file) = self.files.get_mut(&key) else {
             return false;
         };
         if file.small.is_some() {
             return true;
         }
-        let state = file.segments.get(index as usize).copied();
-        let received_bytes = match state {
+        let received_bytes = match file.segments.get(index as usize) {
             Some(SegmentState::Open) => return true,
             Some(SegmentState::Missing) => 0,
-            Some(SegmentState::Parked(received)) => received,
+            Some(SegmentState::Parked(received)) => *received,
             Some(SegmentState::Done) | None => return false,
         };
-        let Some(mut buffer) = self.take_buffer(key, run_start..=index) else {
-            return false;
-        };
+        let mut buffer = self.take_buffer(key, run);
         let turn = self.turn;
         let Some(file) = self.files.get_mut(&key) else {
             self.pool.give(buffer);
@@ -350,7 +263,8 @@ impl Assemblies {
         };
         if received_bytes > 0 {
             let len = segment_len(file.size_bytes, index) as usize;
-            if let Err(source) = file.part.read_at(segment_start(index), &mut buffer[..len]) {
+            let read = file.part.read_at(segment_start(index), &mut buffer[..len]);
+            if let Err(source) = read {
                 self.pool.give(buffer);
                 self.fail(key, "read back", source);
                 return false;
@@ -366,12 +280,12 @@ impl Assemblies {
         true
     }
 
-    /// A buffer from the pool, or the one of the segment that waits longest.
-    fn take_buffer(&mut self, for_file: FileKey, run: RangeInclusive<u32>) -> Option<Box<[u8]>> {
+    /// A buffer from the pool, or of the segment that waits longest, or one beyond.
+    fn take_buffer(&mut self, for_file: FileKey, run: RangeInclusive<u32>) -> Box<[u8]> {
         if let Some(buffer) = self.pool.take() {
-            return Some(buffer);
+            return buffer;
         }
-        let (key, position) = self
+        let oldest = self
             .files
             .iter()
             .flat_map(|(key, file)| {
@@ -379,14 +293,18 @@ impl Assemblies {
                 open.map(move |(position, open)| (open.touched, *key, position, open.index))
             })
             .filter(|(_, key, _, index)| *key != for_file || !run.contains(index))
-            .min()
-            .map(|(_, key, position, _)| (key, position))?;
+            .min();
+        oldest
+            .and_then(|(_, key, position, _)| self.park(key, position))
+            .unwrap_or_else(|| self.pool.take_beyond())
+    }
+
+    fn park(&mut self, key: FileKey, position: usize) -> Option<Box<[u8]>> {
         let file = self.files.get_mut(&key)?;
         let open = file.open.swap_remove(position);
         let len = segment_len(file.size_bytes, open.index) as usize;
-        let written = file
-            .part
-            .write_at(segment_start(open.index), &open.buffer[..len]);
+        let at = segment_start(open.index);
+        let written = file.part.write_at(at, &open.buffer[..len]);
         file.segments[open.index as usize] = SegmentState::Parked(open.received_bytes);
         if let Err(source) = written {
             self.fail(key, "write", source);
@@ -395,39 +313,83 @@ impl Assemblies {
     }
 
     fn fail(&mut self, key: FileKey, action: &'static str, source: std::io::Error) {
-        let error = StorageError::io(action, std::path::Path::new("the part file"), source);
+        let error = StorageError::io(action, Path::new("the part file"), source);
         self.gathered.push_back(Gathered::Failed { key, error });
+    }
+
+    /// Books the bounced run piece by piece.
+    fn commit_bounced(&mut self, stream: u32, offset: u64, len: usize) {
+        let Some(route) = self.route(stream).cloned() else {
+            self.unplaced += 1;
+            return;
+        };
+        let Some(size_bytes) = self.files.get(&route.key).map(|file| file.size_bytes) else {
+            return;
+        };
+        let end = offset.saturating_add(len as u64).min(size_bytes);
+        let segment_of = |at: u64| u32::try_from(at / u64::from(SEGMENT_BYTES));
+        let (Ok(first), Ok(last)) = (segment_of(offset), segment_of(end.saturating_sub(1))) else {
+            return;
+        };
+        let bounce = std::mem::take(&mut self.bounce);
+        for index in (first..=last).filter(|index| route.takes(*index)) {
+            let at = segment_start(index).max(offset);
+            let stop = (segment_start(index) + u64::from(SEGMENT_BYTES)).min(end);
+            let from = usize::try_from(at - offset).unwrap_or(len);
+            let to = usize::try_from(stop.saturating_sub(offset)).unwrap_or(len);
+            let Some(data) = bounce.get(from..to) else {
+                continue;
+            };
+            if self.open_segment(route.key, index, first..=last)
+                && let Some(file) = self.files.get_mut(&route.key)
+            {
+                let within = usize::try_from(at - segment_start(index)).unwrap_or(0);
+                file.copy_in(index, within, data);
+                file.book(route.key, index, data.len(), self.turn, &mut self.gathered);
+            }
+        }
+        self.bounce = bounce;
     }
 }
 
-impl Small {
-    fn new(len: u32) -> Self {
-        Self {
-            data: vec![0; len as usize],
-            missing_bytes: len,
+impl Storage for Assemblies {
+    fn reserve(&mut self, stream: u32, offset: u64, bytes: usize) -> &mut [u8] {
+        let direct = self
+            .direct(stream, offset, bytes)
+            .filter(|(key, index)| self.open_segment(*key, *index, *index..=*index));
+        self.bounced = direct.is_none();
+        if self.bounce.len() < bytes {
+            self.bounce.resize(bytes, 0);
+        }
+        let place = direct.and_then(|(key, index)| {
+            let from = usize::try_from(offset - segment_start(index)).ok()?;
+            let place = self.files.get_mut(&key)?.place(index)?;
+            place.get_mut(from..from + bytes)
+        });
+        place.unwrap_or(&mut self.bounce[..bytes])
+    }
+
+    fn commit(&mut self, stream: u32, offset: u64, bytes: usize) {
+        self.turn += 1;
+        if self.bounced {
+            self.commit_bounced(stream, offset, bytes);
+            return;
+        }
+        let index = u32::try_from(offset / u64::from(SEGMENT_BYTES)).unwrap_or(u32::MAX);
+        if let Some(key) = self.route(stream).map(|route| route.key)
+            && let Some(file) = self.files.get_mut(&key)
+        {
+            file.book(key, index, bytes, self.turn, &mut self.gathered);
         }
     }
+}
+
+fn small_buffer(size_bytes: u64) -> Option<Vec<u8>> {
+    (size_bytes <= SMALL_FILE_BYTES).then(|| vec![0; segment_len(size_bytes, 0) as usize])
 }
 
 impl Assembly {
-    const fn stream_end(&self) -> u64 {
-        self.size_bytes + self.trailer.len() as u64
-    }
-
-    fn zone(&self, offset: u64) -> Option<Zone> {
-        if offset < self.size_bytes {
-            let index = u32::try_from(offset / u64::from(super::SEGMENT_BYTES)).ok()?;
-            let start = segment_start(index);
-            let end = start + u64::from(segment_len(self.size_bytes, index));
-            return Some(Zone::Segment { index, start, end });
-        }
-        (offset < self.stream_end()).then(|| Zone::Trailer {
-            start: self.size_bytes,
-            end: self.stream_end(),
-        })
-    }
-
-    fn takes_directly(&self, index: u32) -> bool {
+    fn wants(&self, index: u32) -> bool {
         self.segments
             .get(index as usize)
             .is_some_and(|state| *state != SegmentState::Done)
@@ -435,7 +397,7 @@ impl Assembly {
 
     fn place(&mut self, index: u32) -> Option<&mut [u8]> {
         if let Some(small) = &mut self.small {
-            return Some(&mut small.data);
+            return Some(small);
         }
         let open = self
             .open
@@ -445,74 +407,29 @@ impl Assembly {
         Some(&mut open.buffer)
     }
 
-    /// Books a run, copying it out of `source` unless it is in place already.
-    fn commit(
-        &mut self,
-        key: FileKey,
-        offset: u64,
-        len: usize,
-        source: Option<&[u8]>,
-        turn: u64,
-        gathered: &mut VecDeque<Gathered>,
-    ) {
-        let end = offset + len as u64;
-        let mut at = offset;
-        while at < end {
-            let Some(zone) = self.zone(at) else { return };
-            let stop = zone.end().min(end);
-            let bytes = usize::try_from(stop - at).unwrap_or(0);
-            let from = usize::try_from(at - offset).unwrap_or(0);
-            let data = source.and_then(|source| source.get(from..from + bytes));
-            match zone {
-                Zone::Segment { index, start, .. } => {
-                    let within = usize::try_from(at - start).unwrap_or(0);
-                    self.commit_segment(key, index, within, bytes, data, turn, gathered);
-                }
-                Zone::Trailer { start, .. } => {
-                    let within = usize::try_from(at - start).unwrap_or(0);
-                    if let Some(data) = data {
-                        self.commit_trailer(key, within, data, gathered);
-                    }
-                }
-            }
-            at = stop;
+    fn copy_in(&mut self, index: u32, within: usize, data: &[u8]) {
+        let place = self.place(index);
+        if let Some(place) = place.and_then(|place| place.get_mut(within..within + data.len())) {
+            place.copy_from_slice(data);
         }
-        self.finish_small(key, gathered);
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one run within one segment, spelt out"
-    )]
-    fn commit_segment(
+    /// Counts bytes that are in place. The core itself says when a small file is complete.
+    fn book(
         &mut self,
         key: FileKey,
         index: u32,
-        within: usize,
         bytes: usize,
-        data: Option<&[u8]>,
         turn: u64,
         gathered: &mut VecDeque<Gathered>,
     ) {
-        if !self.takes_directly(index) {
-            return;
-        }
-        if let (Some(data), Some(place)) = (data, self.place(index))
-            && let Some(place) = place.get_mut(within..within + bytes)
-        {
-            place.copy_from_slice(data);
-        }
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        if let Some(small) = &mut self.small {
-            small.missing_bytes = small.missing_bytes.saturating_sub(bytes);
-            return;
-        }
         let len = segment_len(self.size_bytes, index);
         let Some(position) = self.open.iter().rposition(|open| open.index == index) else {
             return;
         };
         let open = &mut self.open[position];
         open.touched = turn;
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         open.received_bytes = open.received_bytes.saturating_add(bytes);
         if open.received_bytes >= len {
             let open = self.open.swap_remove(position);
@@ -525,68 +442,6 @@ impl Assembly {
             });
         }
     }
-
-    fn commit_trailer(
-        &mut self,
-        key: FileKey,
-        within: usize,
-        data: &[u8],
-        gathered: &mut VecDeque<Gathered>,
-    ) {
-        let mut at = within;
-        let end = within + data.len();
-        while at < end {
-            let index = at / CHAINING_VALUE_BYTES;
-            let start = index * CHAINING_VALUE_BYTES;
-            let stop = (start + CHAINING_VALUE_BYTES).min(end);
-            let held = usize::from(self.value_bytes[index]);
-            if held < CHAINING_VALUE_BYTES {
-                self.trailer[at..stop].copy_from_slice(&data[at - within..stop - within]);
-                let held = (held + (stop - at)).min(CHAINING_VALUE_BYTES);
-                self.value_bytes[index] = u8::try_from(held).unwrap_or(u8::MAX);
-                if held == CHAINING_VALUE_BYTES {
-                    self.values_missing -= 1;
-                    self.announce_value(key, index, gathered);
-                }
-            }
-            at = stop;
-        }
-    }
-
-    fn announce_value(&self, key: FileKey, index: usize, gathered: &mut VecDeque<Gathered>) {
-        if self.small.is_some() {
-            return;
-        }
-        let start = index * CHAINING_VALUE_BYTES;
-        let mut value = [0; CHAINING_VALUE_BYTES];
-        value.copy_from_slice(&self.trailer[start..start + CHAINING_VALUE_BYTES]);
-        gathered.push_back(Gathered::Value {
-            key,
-            index: u32::try_from(index).unwrap_or(u32::MAX),
-            value,
-        });
-    }
-
-    fn finish_small(&mut self, key: FileKey, gathered: &mut VecDeque<Gathered>) {
-        let whole = self.values_missing == 0
-            && self
-                .small
-                .as_ref()
-                .is_some_and(|small| small.missing_bytes == 0);
-        if !whole {
-            return;
-        }
-        if let Some(small) = self.small.take() {
-            self.segments.fill(SegmentState::Done);
-            let mut root = [0; CHAINING_VALUE_BYTES];
-            root.copy_from_slice(&self.trailer);
-            gathered.push_back(Gathered::Small {
-                key,
-                data: small.data,
-                root,
-            });
-        }
-    }
 }
 
 #[cfg(test)]
@@ -596,34 +451,24 @@ mod tests {
     use std::ops::Range;
 
     const CELL: usize = 288;
+    const KEY: FileKey = FileKey(1);
 
     fn content(size: usize) -> Vec<u8> {
         (0..size).map(|i| (i * 31 % 251) as u8).collect()
     }
 
-    /// Content and trailer as the sender cuts them.
-    fn stream_of(data: &[u8]) -> Vec<u8> {
-        let count = segment_count(data.len() as u64).unwrap();
-        let mut stream = data.to_vec();
-        for index in 0..count {
-            let start = segment_start(index) as usize;
-            let len = segment_len(data.len() as u64, index) as usize;
-            stream.extend_from_slice(&super::super::verify::segment_value(
-                index,
-                count,
-                &data[start..start + len],
-            ));
-        }
-        stream
+    fn one_file(buffers: usize, size: usize, have: &[(u32, ChainingValue)]) -> Assemblies {
+        let mut set = Assemblies::new(buffers);
+        let part = Arc::new(MemoryPart::keeping(size as u64));
+        set.add(KEY, part, size as u64, have);
+        set.attach(1, KEY, None);
+        set
     }
 
-    fn deliver(set: &mut Assemblies, stream: &[u8], run: Range<usize>) -> bool {
-        let Some(place) = set.reserve(1, run.start as u64, run.len()) else {
-            return false;
-        };
-        place.copy_from_slice(&stream[run.clone()]);
+    fn deliver(set: &mut Assemblies, data: &[u8], run: Range<usize>) {
+        let place = set.reserve(1, run.start as u64, run.len());
+        place.copy_from_slice(&data[run.clone()]);
         set.commit(1, run.start as u64, run.len());
-        true
     }
 
     /// Runs of `cells` cells, in an order shuffled by a small generator.
@@ -643,9 +488,9 @@ mod tests {
         runs
     }
 
-    fn collect(set: &mut Assemblies, size: usize) -> (Vec<u8>, Vec<ChainingValue>) {
-        let mut data = vec![0xee; size];
-        let mut values = vec![[0; 32]; segment_count(size as u64).unwrap() as usize];
+    /// Moves complete segments into `data`; returns their indices.
+    fn collect(set: &mut Assemblies, data: &mut [u8]) -> Vec<u32> {
+        let mut indices = Vec::new();
         while let Some(gathered) = set.next_gathered() {
             match gathered {
                 Gathered::Segment {
@@ -654,52 +499,43 @@ mod tests {
                     let start = segment_start(index) as usize;
                     data[start..start + len as usize].copy_from_slice(&buffer[..len as usize]);
                     set.recycle(buffer);
-                }
-                Gathered::Value { index, value, .. } => values[index as usize] = value,
-                Gathered::Small {
-                    data: whole, root, ..
-                } => {
-                    data.copy_from_slice(&whole);
-                    values[0] = root;
+                    indices.push(index);
                 }
                 Gathered::Failed { error, .. } => panic!("{error}"),
             }
         }
-        (data, values)
+        indices.sort_unstable();
+        indices
     }
 
     #[test]
     fn any_size_in_any_order_comes_out_whole() {
         let mib = 1 << 20;
-        for size in [
-            0,
-            1,
-            4096,
-            65_536,
-            65_537,
-            mib - 1,
-            mib,
-            mib + 1,
-            3 * mib + 77,
-        ] {
+        for size in [65_537, mib - 1, mib, mib + 1, 3 * mib + 77] {
             for cells in [1, 5, 227] {
                 let data = content(size);
-                let stream = stream_of(&data);
-                let mut set = Assemblies::new(8);
-                set.add(
-                    FileKey(1),
-                    Arc::new(MemoryPart::keeping(size as u64)),
-                    size as u64,
-                    &[],
-                );
-                set.attach(1, FileKey(1));
-                for run in runs(stream.len(), cells, size as u64) {
-                    assert!(deliver(&mut set, &stream, run));
+                let mut set = one_file(8, size, &[]);
+                for run in runs(size, cells, size as u64) {
+                    deliver(&mut set, &data, run);
                 }
-                let (got, values) = collect(&mut set, size);
+                let mut got = vec![0xee; size];
+                collect(&mut set, &mut got);
                 assert!(got == data, "size {size}, {cells} cells a run");
-                assert_eq!(values.concat(), stream[size..]);
             }
+        }
+    }
+
+    #[test]
+    fn a_small_file_is_taken_whole() {
+        for size in [0, 1, 4096, 65_536] {
+            let data = content(size);
+            let mut set = one_file(2, size, &[]);
+            for run in runs(size, 5, 3) {
+                deliver(&mut set, &data, run);
+            }
+            assert!(set.next_gathered().is_none());
+            assert_eq!(set.take_small(KEY), Some(data));
+            assert_eq!(set.take_small(KEY), None);
         }
     }
 
@@ -707,118 +543,114 @@ mod tests {
     fn with_two_buffers_segments_are_parked_and_read_back() {
         let size = 6 << 20;
         let data = content(size);
-        let stream = stream_of(&data);
-        let mut set = Assemblies::new(2);
-        let part = Arc::new(MemoryPart::keeping(size as u64));
-        set.add(FileKey(1), part, size as u64, &[]);
-        set.attach(1, FileKey(1));
+        let mut set = one_file(2, size, &[]);
         let mut got = vec![0; size];
-        for run in runs(stream.len(), 200, 5) {
-            assert!(deliver(&mut set, &stream, run));
-            while let Some(gathered) = set.next_gathered() {
-                if let Gathered::Segment {
-                    index, buffer, len, ..
-                } = gathered
-                {
-                    let start = segment_start(index) as usize;
-                    got[start..start + len as usize].copy_from_slice(&buffer[..len as usize]);
-                    set.recycle(buffer);
-                }
-            }
+        for run in runs(size, 200, 5) {
+            deliver(&mut set, &data, run);
+            collect(&mut set, &mut got);
         }
         assert!(got == data);
-        assert_eq!(set.reserve_failures(), 0);
     }
 
     #[test]
-    fn buffers_held_by_the_hashers_are_backpressure_not_growth() {
-        let size = 4 << 20;
-        let stream = stream_of(&content(size));
-        let mut set = Assemblies::new(2);
-        set.add(
-            FileKey(1),
-            Arc::new(MemoryPart::keeping(size as u64)),
-            size as u64,
-            &[],
-        );
-        set.attach(1, FileKey(1));
+    fn buffers_held_by_the_hashers_cost_credit_but_no_bytes() {
         let mib = 1 << 20;
-        for index in 0..2 {
-            assert!(deliver(&mut set, &stream, index * mib..(index + 1) * mib));
+        let data = content(4 * mib);
+        let mut set = one_file(2, 4 * mib, &[]);
+        for index in 0..3 {
+            deliver(&mut set, &data, index * mib..(index + 1) * mib);
+            assert_eq!(set.credit_bytes(), [1 << 20, 0, 0][index]);
         }
-        assert_eq!(set.credit_bytes(), 0);
-        assert!(!deliver(&mut set, &stream, 2 * mib..2 * mib + CELL));
-        assert_eq!(set.reserve_failures(), 1);
-        let Some(Gathered::Segment { buffer, .. }) = set.next_gathered() else {
-            panic!("the first segment is complete");
-        };
-        set.recycle(buffer);
-        assert!(deliver(&mut set, &stream, 2 * mib..2 * mib + CELL));
+        let mut got = vec![0; 4 * mib];
+        assert_eq!(collect(&mut set, &mut got), [0, 1, 2]);
+        assert!(got[..3 * mib] == data[..3 * mib]);
+        assert_eq!(set.credit_bytes(), 2 << 20);
     }
 
     #[test]
     fn segments_that_are_there_are_not_written_again() {
         let size = 3 << 20;
         let data = content(size);
-        let stream = stream_of(&data);
-        let mut set = Assemblies::new(4);
-        let part = Arc::new(MemoryPart::keeping(size as u64));
-        set.add(FileKey(1), part, size as u64, &[(1, [0; 32])]);
-        set.attach(1, FileKey(1));
-        for run in runs(stream.len(), 5, 9) {
-            assert!(deliver(&mut set, &stream, run));
+        let mut set = one_file(4, size, &[(1, [0; 32])]);
+        for run in runs(size, 5, 9) {
+            deliver(&mut set, &data, run);
         }
-        let mut indices = Vec::new();
-        while let Some(gathered) = set.next_gathered() {
-            if let Gathered::Segment { index, .. } = gathered {
-                indices.push(index);
-            }
-        }
-        indices.sort_unstable();
-        assert_eq!(indices, [0, 2]);
+        assert_eq!(collect(&mut set, &mut vec![0; size]), [0, 2]);
     }
 
     #[test]
-    fn runs_beyond_the_end_and_unknown_streams_find_no_place() {
-        let mut set = Assemblies::new(2);
-        set.add(FileKey(1), Arc::new(MemoryPart::keeping(100)), 100, &[]);
-        set.attach(1, FileKey(1));
-        assert!(set.reserve(1, 0, 133).is_none());
-        assert!(set.reserve(1, 132, 1).is_none());
-        assert!(set.reserve(1, u64::MAX, 1).is_none());
-        assert!(set.reserve(2, 0, 1).is_none());
-        assert!(set.reserve(1, 0, 132).is_some());
-        set.commit(2, 0, 1);
+    fn bytes_of_unknown_streams_and_beyond_the_end_go_nowhere() {
+        let mut set = one_file(2, 100, &[]);
+        assert_eq!(set.reserve(2, 0, 10).len(), 10);
+        set.commit(2, 0, 10);
+        assert_eq!(set.unplaced(), 1);
+        for offset in [90, 1 << 50, u64::MAX - 3] {
+            assert_eq!(set.reserve(1, offset, 20).len(), 20);
+            set.commit(1, offset, 20);
+        }
         set.detach(1);
-        assert!(set.reserve(1, 0, 132).is_none());
+        set.reserve(1, 0, 100);
+        set.commit(1, 0, 100);
+        assert_eq!(set.unplaced(), 2);
     }
 
     #[test]
-    fn a_bad_segment_is_received_again_with_a_new_trailer() {
+    fn a_bad_segment_is_received_again() {
         let size = 2 << 20;
         let data = content(size);
-        let stream = stream_of(&data);
-        let mut set = Assemblies::new(4);
-        let part = Arc::new(MemoryPart::keeping(size as u64));
-        set.add(FileKey(1), part, size as u64, &[]);
-        set.attach(1, FileKey(1));
-        for run in runs(stream.len(), 50, 1) {
-            deliver(&mut set, &stream, run);
+        let mut set = one_file(4, size, &[]);
+        for run in runs(size, 50, 1) {
+            deliver(&mut set, &data, run);
         }
-        collect(&mut set, size);
-        set.reopen(FileKey(1), &[1]);
-        for run in runs(stream.len(), 50, 2) {
-            assert!(deliver(&mut set, &stream, run));
+        let mut got = vec![0; size];
+        collect(&mut set, &mut got);
+        got.fill(0);
+        set.reopen(KEY, &[1]);
+        set.attach(1, KEY, Some(&[1]));
+        for run in runs(size, 50, 2) {
+            deliver(&mut set, &data, run);
         }
-        let mut again = 0;
-        let mut values = 0;
-        while let Some(gathered) = set.next_gathered() {
-            match gathered {
-                Gathered::Segment { index, .. } => again += u32::from(index == 1),
-                Gathered::Value { .. } => values += 1,
-                Gathered::Small { .. } | Gathered::Failed { .. } => panic!("not expected"),
-            }
+        assert_eq!(collect(&mut set, &mut got), [1]);
+        assert!(got[1 << 20..] == data[1 << 20..]);
+    }
+
+    #[test]
+    fn a_stream_for_one_segment_leaves_its_neighbours_to_theirs() {
+        let size = 3 << 20;
+        let data = content(size);
+        let mut set = one_file(4, size, &[(1, [0; 32])]);
+        set.reopen(KEY, &[1]);
+        set.attach(1, KEY, Some(&[1]));
+        // Whole cells around the middle segment.
+        let run = (1 << 20) / CELL * CELL..((2 << 20) + CELL) / CELL * CELL;
+        for start in run.step_by(CELL) {
+            deliver(&mut set, &data, start..start + CELL);
         }
-        assert_eq!((again, values), (1, 2));
+        let mut got = vec![0; size];
+        assert_eq!(collect(&mut set, &mut got), [1]);
+        set.attach(2, KEY, None);
+        for segment in [0, 2] {
+            let place = set.reserve(2, segment << 20, 1 << 20);
+            place.copy_from_slice(&data[(segment as usize) << 20..][..1 << 20]);
+            set.commit(2, segment << 20, 1 << 20);
+        }
+        assert_eq!(collect(&mut set, &mut got), [0, 2]);
+        assert!(got == data);
+    }
+
+    #[test]
+    fn a_disk_that_fails_under_memory_pressure_is_told() {
+        let size = 6 << 20;
+        let mut set = Assemblies::new(2);
+        let full = std::io::ErrorKind::StorageFull;
+        set.add(KEY, Arc::new(MemoryPart::failing_after(0, full)), size, &[]);
+        set.attach(1, KEY, None);
+        for index in 0..3 {
+            let start = index << 20;
+            set.reserve(1, start, 288).fill(1);
+            set.commit(1, start, 288);
+        }
+        let told = set.next_gathered();
+        assert!(matches!(told, Some(Gathered::Failed { .. })), "{told:?}");
     }
 }

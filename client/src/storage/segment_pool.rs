@@ -30,16 +30,27 @@ impl SegmentPool {
         })
     }
 
+    /// A buffer beyond the capacity, for bytes that are already on their way. The credit told to the
+    /// sender bounds how many of these there can be.
+    pub(super) fn take_beyond(&mut self) -> Box<[u8]> {
+        self.made += 1;
+        vec![0; SEGMENT_BYTES as usize].into_boxed_slice()
+    }
+
     /// Takes a buffer back.
     pub(super) fn give(&mut self, buffer: Box<[u8]>) {
         debug_assert_eq!(buffer.len(), SEGMENT_BYTES as usize);
         debug_assert!(self.free.len() < self.made);
-        self.free.push(buffer);
+        if self.made > self.capacity {
+            self.made -= 1;
+        } else {
+            self.free.push(buffer);
+        }
     }
 
     /// How many buffers could be taken now.
     pub(super) fn available(&self) -> usize {
-        self.free.len() + (self.capacity - self.made)
+        self.free.len() + self.capacity.saturating_sub(self.made)
     }
 }
 
@@ -56,6 +67,12 @@ mod tests {
         assert_eq!(pool.available(), 0);
         pool.give(first);
         assert_eq!(pool.available(), 1);
-        assert!(pool.take().is_some());
+        let third = pool.take().unwrap();
+        let beyond = pool.take_beyond();
+        assert_eq!(pool.available(), 0);
+        pool.give(beyond);
+        assert_eq!(pool.available(), 0);
+        pool.give(third);
+        assert_eq!(pool.available(), 1);
     }
 }
