@@ -9,10 +9,13 @@
 )]
 
 pub mod cli;
+pub mod download;
+pub mod engine;
 pub mod exit_code;
 pub mod keys;
 pub mod known_servers;
 pub mod places;
 pub mod progress;
 pub mod storage;
+pub mod swarm;
 pub mod values;

@@ -53,6 +53,7 @@ impl MovingRate {
 pub struct Progress {
     bar: ProgressBar,
     rate: MovingRate,
+    total_files: usize,
 }
 
 impl Progress {
@@ -73,7 +74,19 @@ impl Progress {
         Self {
             bar,
             rate: MovingRate::default(),
+            total_files: 0,
         }
+    }
+
+    /// How many files there are, as far as is known.
+    #[must_use]
+    pub const fn total_files(&self) -> usize {
+        self.total_files
+    }
+
+    /// There are so many files.
+    pub const fn set_total_files(&mut self, files: usize) {
+        self.total_files = files;
     }
 
     /// `done` of `total` bytes are here; `label` says what is coming.

@@ -25,14 +25,13 @@ Exit codes: 0 ok, 1 general, 2 usage, 3 cannot connect, 4 key, password or name 
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(name = "columba", version, about = ABOUT, after_help = EXAMPLES)]
-#[command(arg_required_else_help = true, subcommand_required = true)]
 pub struct Cli {
     /// Options that every command takes.
     #[command(flatten)]
     pub common: Common,
-    /// What to do.
+    /// What to do; without it, help is shown.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
 }
 
 /// Options that every command takes.
@@ -298,7 +297,7 @@ mod tests {
             let cli = Cli::try_parse_from(line.split(' ')).unwrap();
             assert_eq!(cli.common.server.as_deref(), Some("h:1"));
             assert!(cli.common.plaintext);
-            let Command::Get(get) = cli.command else {
+            let Some(Command::Get(get)) = cli.command else {
                 panic!("get is get");
             };
             assert_eq!((get.files.len(), get.jobs, get.json), (2, 4, true));
