@@ -579,7 +579,8 @@ impl ClientAssociation {
             Phase::Closed => None,
             Phase::Connecting => self.write_syn(now, buffer),
             Phase::Closing => self
-                .write_done(now, buffer)
+                .write_ack(now, buffer)
+                .or_else(|| self.write_done(now, buffer))
                 .or_else(|| self.write_close(now, buffer)),
             Phase::Confirming | Phase::Open => self
                 .write_handshake_ack(buffer)

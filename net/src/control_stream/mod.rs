@@ -1,8 +1,8 @@
 //! The control connection: bytes in and out over TCP, through TLS or in the clear.
 //!
 //! [`ControlStream`] knows nothing of frames. It reads into the caller's buffer within a budget,
-//! queues shared chunks within a bound, and tells apart how a connection ends. [`queue`] holds
-//! what waits, [`session`] is the TLS state machine.
+//! queues shared chunks within a bound, and tells apart how a connection ends. `queue` holds
+//! what waits, `session` is the TLS state machine.
 
 mod queue;
 mod session;

@@ -1,7 +1,7 @@
 //! UDP in trains: equal datagrams to or from one peer, many per system call.
 //!
-//! Read [`UdpSocket`] first. [`batch`] is what a receive call fills, [`send`] how a train leaves
-//! and what happens where segmentation offload is refused. Below them stands one platform module:
+//! Read [`UdpSocket`] first. `batch` is what a receive call fills, `send` how a train leaves and
+//! what happens where segmentation offload is refused. Below them stands one platform module:
 //! `linux` (our own system calls) or `portable` (quinn-udp).
 
 mod batch;
