@@ -20,6 +20,8 @@ mod probe_rtt;
 mod queue;
 mod round;
 mod startup;
+#[cfg(test)]
+mod tests;
 mod unpaced;
 
 use super::{AckEvent, CongestionController, LossEvent, rate_over};
