@@ -79,6 +79,12 @@ impl Mtu {
         }
     }
 
+    /// The sizes on the ladder, smallest first.
+    #[must_use]
+    pub fn sizes(&self) -> &[usize] {
+        &self.ladder[..self.rungs]
+    }
+
     /// The size known to work.
     #[must_use]
     pub const fn current(&self) -> usize {

@@ -1,1 +1,24 @@
-//! Placeholder.
+//! What the server and the client both need of the operating system.
+//!
+//! | module | what it gives |
+//! |---|---|
+//! | [`clock`] | the only clock; core gets its `now` from here |
+//! | [`timer`] | a deadline in the poll that is precise to well below epoll's millisecond |
+//! | [`udp`] | whole trains of datagrams, out and in, with one system call each |
+//! | [`socket`] | how sockets are made: dual stack, buffers, TCP and UDP on one port |
+//! | [`identity`] | Ed25519 keys, their files and fingerprints |
+//! | [`tls`] | TLS 1.3 with raw public keys |
+//! | [`control_stream`] | the control connection over TLS or in the clear |
+//!
+//! All sockets are non-blocking and register with a [`mio::Poll`]. What only Linux has stands in
+//! one small module behind a plain interface with a portable fallback; the feature `portable-io`
+//! selects the fallback on Linux too, so that it is compiled and tested there.
+#![deny(unsafe_code)]
+
+pub mod clock;
+pub mod control_stream;
+pub mod identity;
+pub mod socket;
+pub mod timer;
+pub mod tls;
+pub mod udp;

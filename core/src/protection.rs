@@ -1,0 +1,525 @@
+//! Seals and opens packets: AES-128-GCM, or CRC-32C in plaintext mode.
+//!
+//! The nonce is the direction's IV XOR the packet number (as in TLS 1.3, RFC 8446 5.3), which is never reused. Keys of a
+//! direction derive from its secret by HKDF-SHA-256, one pair per key phase; the phase's parity stands in the header.
+
+use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk};
+
+use crate::limits::{
+    AEAD_TAG_BYTES, CRC_TAG_BYTES, KEY_LIFETIME_LARGE_PACKETS, KEY_LIFETIME_SMALL_PACKETS,
+};
+
+const KEY_BYTES: usize = 16;
+const IV_BYTES: usize = 12;
+
+/// How the packets of an association are protected; the secrets come over control.
+#[derive(Clone)]
+pub enum Secrets {
+    /// AES-128-GCM with a secret for each direction.
+    Aead {
+        /// Server to client.
+        down: [u8; 32],
+        /// Client to server.
+        up: [u8; 32],
+    },
+    /// CRC-32C only: finds damage, stops no forger.
+    Plaintext,
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Aead { .. } => "Aead",
+            Self::Plaintext => "Plaintext",
+        })
+    }
+}
+
+impl Secrets {
+    /// The pair for the server: it seals downwards and opens upwards.
+    #[must_use]
+    pub fn for_server(&self) -> (Sealer, Opener) {
+        match self {
+            Self::Aead { down, up } => (Sealer::aead(*down), Opener::aead(*up)),
+            Self::Plaintext => (Sealer::Crc, Opener::Crc),
+        }
+    }
+
+    /// The pair for the client.
+    #[must_use]
+    pub fn for_client(&self) -> (Sealer, Opener) {
+        match self {
+            Self::Aead { down, up } => (Sealer::aead(*up), Opener::aead(*down)),
+            Self::Plaintext => (Sealer::Crc, Opener::Crc),
+        }
+    }
+
+    /// Bytes of the tag behind each packet.
+    #[must_use]
+    pub const fn tag_bytes(&self) -> usize {
+        match self {
+            Self::Aead { .. } => AEAD_TAG_BYTES,
+            Self::Plaintext => CRC_TAG_BYTES,
+        }
+    }
+}
+
+struct OkmBytes(usize);
+
+impl KeyType for OkmBytes {
+    fn len(&self) -> usize {
+        self.0
+    }
+}
+
+/// Key and IV of one direction in one phase.
+struct PhaseKey {
+    key: LessSafeKey,
+    iv: [u8; IV_BYTES],
+}
+
+impl PhaseKey {
+    fn derive(secret: &[u8; 32], phase: u32) -> Self {
+        let prk = Prk::new_less_safe(HKDF_SHA256, secret);
+        let phase = phase.to_be_bytes();
+        let mut material = [0_u8; KEY_BYTES + IV_BYTES];
+        prk.expand(&[b"columba packet key", &phase], OkmBytes(material.len()))
+            .and_then(|okm| okm.fill(&mut material))
+            .expect("28 bytes are within HKDF's bound");
+        let (key, iv) = material.split_at(KEY_BYTES);
+        let key = UnboundKey::new(&AES_128_GCM, key).expect("16 bytes are an AES-128 key");
+        let mut iv_bytes = [0; IV_BYTES];
+        iv_bytes.copy_from_slice(iv);
+        Self {
+            key: LessSafeKey::new(key),
+            iv: iv_bytes,
+        }
+    }
+
+    fn nonce(&self, packet_number: u64) -> Nonce {
+        let mut nonce = self.iv;
+        for (byte, number) in nonce[4..].iter_mut().zip(packet_number.to_be_bytes()) {
+            *byte ^= number;
+        }
+        Nonce::assume_unique_for_key(nonce)
+    }
+}
+
+/// Seals the packets of one direction.
+pub enum Sealer {
+    /// AES-128-GCM.
+    Aead(Box<AeadSealer>),
+    /// CRC-32C in the tag's place.
+    Crc,
+}
+
+/// State of an AEAD sealer.
+pub struct AeadSealer {
+    secret: [u8; 32],
+    phase: u32,
+    current: PhaseKey,
+    sealed: u64,
+    lifetime: u64,
+}
+
+impl Sealer {
+    fn aead(secret: [u8; 32]) -> Self {
+        Self::Aead(Box::new(AeadSealer {
+            current: PhaseKey::derive(&secret, 0),
+            secret,
+            phase: 0,
+            sealed: 0,
+            lifetime: KEY_LIFETIME_LARGE_PACKETS,
+        }))
+    }
+
+    /// Bytes of the tag.
+    #[must_use]
+    pub const fn tag_bytes(&self) -> usize {
+        match self {
+            Self::Aead(_) => AEAD_TAG_BYTES,
+            Self::Crc => CRC_TAG_BYTES,
+        }
+    }
+
+    /// Parity of the current key phase, for the header.
+    #[must_use]
+    pub const fn key_phase(&self) -> bool {
+        match self {
+            Self::Aead(aead) => aead.phase & 1 == 1,
+            Self::Crc => false,
+        }
+    }
+
+    /// Says how large packets are from now on, which bounds a key's lifetime.
+    pub fn set_datagram_bytes(&mut self, bytes: usize) {
+        if let Self::Aead(aead) = self {
+            aead.lifetime = if bytes <= 2048 {
+                KEY_LIFETIME_SMALL_PACKETS
+            } else {
+                KEY_LIFETIME_LARGE_PACKETS
+            };
+        }
+    }
+
+    /// Changes keys when the current one has served its time. Call between packets, before the header is written.
+    pub fn maybe_update(&mut self) {
+        if let Self::Aead(aead) = self
+            && aead.sealed >= aead.lifetime
+        {
+            aead.phase += 1;
+            aead.sealed = 0;
+            aead.current = PhaseKey::derive(&aead.secret, aead.phase);
+        }
+    }
+
+    /// Shortens the lifetime of keys, so that tests see them change.
+    #[doc(hidden)]
+    pub fn set_key_lifetime(&mut self, packets: u64) {
+        if let Self::Aead(aead) = self {
+            aead.lifetime = packets;
+        }
+    }
+
+    /// Seals `payload`, which lies elsewhere (in the file's map), into `packet`: one pass, no copy before it.
+    /// `packet` is exactly header · room for the payload · room for the tag; the header is written.
+    ///
+    /// # Panics
+    /// When the lengths disagree (a bug of the caller).
+    pub fn seal_from(
+        &mut self,
+        number: u64,
+        packet: &mut [u8],
+        header_bytes: usize,
+        payload: &[u8],
+    ) {
+        let (header, room) = packet.split_at_mut(header_bytes);
+        match self {
+            Self::Aead(aead) => {
+                aead.sealed += 1;
+                let nonce = aead.current.nonce(number);
+                aead.current
+                    .key
+                    .seal_in_place_scatter(nonce, Aad::from(&*header), &mut [], payload, room)
+                    .expect("payload and room agree in length");
+            }
+            Self::Crc => {
+                let (body, tag) = room.split_at_mut(payload.len());
+                body.copy_from_slice(payload);
+                let crc = crc32c::crc32c_append(crc32c::crc32c(header), body);
+                let crc = crc ^ crc_of_number(number);
+                tag.copy_from_slice(&crc.to_be_bytes());
+            }
+        }
+    }
+
+    /// Seals a body that already stands in `packet` between header and tag.
+    ///
+    /// # Panics
+    /// When `packet` is shorter than header and tag (a bug of the caller).
+    pub fn seal_in_place(&mut self, number: u64, packet: &mut [u8], header_bytes: usize) {
+        let (header, rest) = packet.split_at_mut(header_bytes);
+        let (body, tag) = rest.split_at_mut(rest.len() - self.tag_bytes());
+        match self {
+            Self::Aead(aead) => {
+                aead.sealed += 1;
+                let nonce = aead.current.nonce(number);
+                aead.current
+                    .key
+                    .seal_in_place_scatter(nonce, Aad::from(&*header), body, &[], tag)
+                    .expect("the tag's room has its length");
+            }
+            Self::Crc => {
+                let crc = crc32c::crc32c_append(crc32c::crc32c(header), body);
+                let crc = crc ^ crc_of_number(number);
+                tag.copy_from_slice(&crc.to_be_bytes());
+            }
+        }
+    }
+}
+
+/// The high half of the packet number is not on the wire; the CRC covers it as the nonce does.
+const fn crc_of_number(number: u64) -> u32 {
+    (number >> 32) as u32
+}
+
+/// Opens the packets of one direction.
+pub enum Opener {
+    /// AES-128-GCM.
+    Aead(Box<AeadOpener>),
+    /// CRC-32C in the tag's place.
+    Crc,
+}
+
+/// State of an AEAD opener: three keys around the current phase.
+pub struct AeadOpener {
+    secret: [u8; 32],
+    phase: u32,
+    /// First packet number seen in the current phase.
+    phase_start: u64,
+    previous: Option<PhaseKey>,
+    current: PhaseKey,
+    next: PhaseKey,
+    /// Scratch where a packet of the next phase is tried.
+    forged: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum KeyChoice {
+    Previous,
+    Current,
+    Next,
+}
+
+impl AeadOpener {
+    fn choose(&self, number: u64, parity: bool) -> KeyChoice {
+        if parity == (self.phase & 1 == 1) {
+            KeyChoice::Current
+        } else if number < self.phase_start {
+            KeyChoice::Previous
+        } else {
+            KeyChoice::Next
+        }
+    }
+
+    const fn key(&self, choice: KeyChoice) -> Option<&PhaseKey> {
+        match choice {
+            KeyChoice::Previous => self.previous.as_ref(),
+            KeyChoice::Current => Some(&self.current),
+            KeyChoice::Next => Some(&self.next),
+        }
+    }
+
+    fn opened(&mut self, choice: KeyChoice, number: u64) {
+        match choice {
+            KeyChoice::Previous => {}
+            KeyChoice::Current => self.phase_start = self.phase_start.min(number),
+            KeyChoice::Next => {
+                self.phase += 1;
+                self.phase_start = number;
+                let after = PhaseKey::derive(&self.secret, self.phase.wrapping_add(1));
+                let next = std::mem::replace(&mut self.next, after);
+                self.previous = Some(std::mem::replace(&mut self.current, next));
+            }
+        }
+    }
+}
+
+impl Opener {
+    fn aead(secret: [u8; 32]) -> Self {
+        Self::Aead(Box::new(AeadOpener {
+            previous: None,
+            current: PhaseKey::derive(&secret, 0),
+            next: PhaseKey::derive(&secret, 1),
+            secret,
+            phase: 0,
+            phase_start: 0,
+            forged: 0,
+        }))
+    }
+
+    /// Bytes of the tag.
+    #[must_use]
+    pub const fn tag_bytes(&self) -> usize {
+        match self {
+            Self::Aead(_) => AEAD_TAG_BYTES,
+            Self::Crc => CRC_TAG_BYTES,
+        }
+    }
+
+    /// Packets whose tag did not match so far (AEAD).
+    #[must_use]
+    pub const fn forgeries(&self) -> u64 {
+        match self {
+            Self::Aead(aead) => aead.forged,
+            Self::Crc => 0,
+        }
+    }
+
+    /// Opens `packet` into `out`, whose length must be the body's. False when the tag is wrong: `out` is then garbage
+    /// (zeroed by the library), so it must never hold bytes that are still needed.
+    #[must_use]
+    pub fn open_into(
+        &mut self,
+        number: u64,
+        parity: bool,
+        packet: &[u8],
+        header_bytes: usize,
+        out: &mut [u8],
+    ) -> bool {
+        let Some(body_bytes) = packet.len().checked_sub(header_bytes + self.tag_bytes()) else {
+            return false;
+        };
+        if body_bytes != out.len() {
+            return false;
+        }
+        let (header, rest) = packet.split_at(header_bytes);
+        let (body, tag) = rest.split_at(body_bytes);
+        match self {
+            Self::Aead(aead) => {
+                let choice = aead.choose(number, parity);
+                let opened = aead.key(choice).is_some_and(|key| {
+                    key.key
+                        .open_separate_gather(key.nonce(number), Aad::from(header), body, tag, out)
+                        .is_ok()
+                });
+                if opened {
+                    aead.opened(choice, number);
+                } else {
+                    aead.forged += 1;
+                }
+                opened
+            }
+            Self::Crc => {
+                let crc = crc32c::crc32c_append(crc32c::crc32c(header), body);
+                let matches = tag == (crc ^ crc_of_number(number)).to_be_bytes();
+                if matches {
+                    out.copy_from_slice(body);
+                }
+                matches
+            }
+        }
+    }
+
+    /// Opens a small packet in the buffer it was received in; returns its body.
+    pub fn open_in_place<'a>(
+        &mut self,
+        number: u64,
+        parity: bool,
+        packet: &'a mut [u8],
+        header_bytes: usize,
+    ) -> Option<&'a mut [u8]> {
+        let body_bytes = packet.len().checked_sub(header_bytes + self.tag_bytes())?;
+        let (header, rest) = packet.split_at_mut(header_bytes);
+        match self {
+            Self::Aead(aead) => {
+                let choice = aead.choose(number, parity);
+                let opened = match aead.key(choice) {
+                    Some(key) => {
+                        let nonce = key.nonce(number);
+                        key.key
+                            .open_in_place(nonce, Aad::from(&*header), rest)
+                            .is_ok()
+                    }
+                    None => false,
+                };
+                if !opened {
+                    aead.forged += 1;
+                    return None;
+                }
+                aead.opened(choice, number);
+                Some(&mut rest[..body_bytes])
+            }
+            Self::Crc => {
+                let (body, tag) = rest.split_at_mut(body_bytes);
+                let crc = crc32c::crc32c_append(crc32c::crc32c(header), body);
+                (*tag == (crc ^ crc_of_number(number)).to_be_bytes()).then_some(body)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secrets() -> Secrets {
+        Secrets::Aead {
+            down: [7; 32],
+            up: [9; 32],
+        }
+    }
+
+    fn packet(sealer: &mut Sealer, number: u64, payload: &[u8]) -> Vec<u8> {
+        sealer.maybe_update();
+        let mut packet = vec![0; 16 + payload.len() + sealer.tag_bytes()];
+        packet[0] = u8::from(sealer.key_phase());
+        sealer.seal_from(number, &mut packet, 16, payload);
+        packet
+    }
+
+    fn open(opener: &mut Opener, number: u64, packet: &[u8]) -> Option<Vec<u8>> {
+        let mut out = vec![0; packet.len() - 16 - opener.tag_bytes()];
+        opener
+            .open_into(number, packet[0] == 1, packet, 16, &mut out)
+            .then_some(out)
+    }
+
+    #[test]
+    fn opens_what_was_sealed_and_nothing_else() {
+        for secrets in [secrets(), Secrets::Plaintext] {
+            let (mut sealer, _) = secrets.for_server();
+            let (_, mut opener) = secrets.for_client();
+            let sealed = packet(&mut sealer, 1 << 33, b"pigeon");
+            assert_eq!(
+                open(&mut opener, 1 << 33, &sealed).as_deref(),
+                Some(&b"pigeon"[..])
+            );
+            assert_eq!(open(&mut opener, 1, &sealed), None, "another packet number");
+            for position in 1..sealed.len() {
+                for bit in 0..8 {
+                    let mut damaged = sealed.clone();
+                    damaged[position] ^= 1 << bit;
+                    assert_eq!(
+                        open(&mut opener, 1 << 33, &damaged),
+                        None,
+                        "byte {position}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn in_place_and_scatter_agree() {
+        for secrets in [secrets(), Secrets::Plaintext] {
+            let (mut sealer, _) = secrets.for_client();
+            let (_, mut opener) = secrets.for_server();
+            let scattered = packet(&mut sealer, 3, b"same bytes");
+            let mut in_place = vec![0; 16];
+            in_place.extend_from_slice(b"same bytes");
+            in_place.resize(16 + 10 + sealer.tag_bytes(), 0);
+            sealer.seal_in_place(3, &mut in_place, 16);
+            assert_eq!(in_place, scattered);
+            let body = opener.open_in_place(3, false, &mut in_place, 16);
+            assert_eq!(body.as_deref(), Some(&b"same bytes"[..]));
+            assert!(opener.open_in_place(3, false, &mut [0; 17], 16).is_none());
+        }
+    }
+
+    #[test]
+    fn directions_have_different_keys() {
+        let (mut server, _) = secrets().for_server();
+        let (_, mut server_opens) = secrets().for_server();
+        let sealed = packet(&mut server, 1, b"x");
+        assert_eq!(open(&mut server_opens, 1, &sealed), None);
+    }
+
+    #[test]
+    fn key_phases_follow_and_late_packets_still_open() {
+        let (mut sealer, _) = secrets().for_server();
+        let (_, mut opener) = secrets().for_client();
+        sealer.set_key_lifetime(10);
+        let packets: Vec<_> = (0..95)
+            .map(|n| packet(&mut sealer, n, &n.to_be_bytes()))
+            .collect();
+        // Swapped neighbours: around each change a packet of the previous phase comes late.
+        for pair in (0..94).step_by(2) {
+            for number in [pair + 1, pair] {
+                let opened = open(&mut opener, number, &packets[number as usize]);
+                assert_eq!(
+                    opened.as_deref(),
+                    Some(&number.to_be_bytes()[..]),
+                    "{number}"
+                );
+            }
+        }
+        assert_eq!(
+            open(&mut opener, 0, &packets[0]),
+            None,
+            "two phases ago is gone"
+        );
+        assert_eq!(opener.forgeries(), 1);
+    }
+}

@@ -1,0 +1,801 @@
+//! State of the sending side, its handshake, its path, and the small packets.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use zerocopy::FromBytes;
+use zerocopy::byteorder::big_endian::U64;
+
+use super::send_stream::{Blocked, SendStream};
+use super::source::SourceKey;
+use crate::cell_set::ChunkPool;
+use crate::congestion::delivery_rate::DeliveryRate;
+use crate::congestion::{Algorithm, CongestionController, Controller};
+use crate::endpoint::ServerEvent;
+use crate::error::{CloseReason, ConfigError, DropReason, StreamEnd};
+use crate::layout::{SegmentRange, StreamLayout};
+use crate::limits::{
+    AMPLIFICATION_FACTOR, IDLE_TIMEOUT, INITIAL_RTT, KEEP_ALIVE, MAX_DATAGRAM_BYTES,
+    MAX_DONE_ENTRIES, MAX_STREAM_ID, MAX_STREAMS, MIN_DATAGRAM_BYTES, PROTOCOL_VERSION,
+};
+use crate::mtu::Mtu;
+use crate::pacing::Pacer;
+use crate::packet_number::{ReceivedPackets, expand};
+use crate::protection::{Opener, Sealer, Secrets};
+use crate::recovery::loss::LossDetector;
+use crate::recovery::rtt::RttEstimator;
+use crate::recovery::sent_packets::SentPackets;
+use crate::stats::{DropCounters, SenderStats};
+use crate::units::{Ecn, Timestamp};
+use crate::wire::{
+    Ack, Close, DATA_HEADER_BYTES, Echo, HandshakeAck, Kind, ParsedHeader, StreamStatus,
+    StreamStatuses, Syn, SynAck,
+};
+
+/// Cells per packet that are tried as datagram sizes: about 900, 1200, 1500, 9000 and 65,507 bytes.
+pub const CELLS_LADDER: [u16; 5] = [3, 4, 5, 31, 227];
+/// A closed association still answers CLOSE for so many probe timeouts.
+const LINGER_PTOS: u32 = 3;
+/// Small packets waiting to be sent at most; the peer repeats what is dropped.
+const MAX_QUEUED_CONTROL: usize = 32;
+
+/// Who goes first when the server is the bottleneck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Policy {
+    /// An equal share.
+    #[default]
+    Fair,
+    /// Only what the fair ones leave.
+    Low,
+}
+
+/// What the server granted over control.
+#[derive(Debug, Clone)]
+pub struct AssociationConfig {
+    /// The association's number.
+    pub id: u32,
+    /// Keys, or plaintext.
+    pub secrets: Secrets,
+    /// Bytes of a cell.
+    pub cell_bytes: u16,
+    /// Largest UDP payload the client wants, in bytes.
+    pub max_datagram: usize,
+    /// Congestion controller.
+    pub algorithm: Algorithm,
+    /// Round trip of the control connection where it is known.
+    pub initial_rtt: Option<Duration>,
+    /// Bytes per second at most.
+    pub rate_limit: Option<u64>,
+    /// Its rank.
+    pub policy: Policy,
+    /// Secret seed for cookies, tokens and skipped packet numbers.
+    pub seed: [u8; 32],
+}
+
+/// Where the handshake stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// No valid HANDSHAKE-ACK yet.
+    Handshake,
+    /// Data may flow.
+    Established,
+    /// Over; still answers CLOSE until then.
+    Closed {
+        /// When it is forgotten.
+        until: Timestamp,
+    },
+}
+
+/// A new source address that has to prove that it receives (RFC 9000, 8.2).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Candidate {
+    pub(crate) address: SocketAddr,
+    pub(crate) token: u64,
+    pub(crate) received_bytes: u64,
+    pub(crate) sent_bytes: u64,
+    pub(crate) next_challenge: Timestamp,
+}
+
+/// A small packet to be sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ControlPacket {
+    SynAck {
+        to: SocketAddr,
+        cookie: u64,
+        time: u64,
+        bytes: usize,
+    },
+    Echo {
+        to: SocketAddr,
+        kind: Kind,
+        token: u64,
+    },
+    DoneAck,
+    Reset {
+        stream: u32,
+        code: u16,
+    },
+    Close {
+        kind: Kind,
+        code: u16,
+    },
+}
+
+/// Cells to be sent again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Resend {
+    pub(crate) slot: u32,
+    pub(crate) stream: u32,
+    pub(crate) first: u32,
+    pub(crate) count: u16,
+    pub(crate) timeout_probe: bool,
+}
+
+/// The sending side of one association.
+pub struct ServerAssociation {
+    pub(crate) config: AssociationConfig,
+    pub(crate) phase: Phase,
+    pub(crate) sealer: Sealer,
+    pub(crate) opener: Opener,
+    pub(crate) received: ReceivedPackets,
+    pub(crate) path: Option<SocketAddr>,
+    pub(crate) candidate: Option<Candidate>,
+    pub(crate) challenges: u64,
+    pub(crate) rtt: RttEstimator,
+    pub(crate) loss: LossDetector,
+    pub(crate) sent: SentPackets,
+    pub(crate) rate: DeliveryRate,
+    pub(crate) congestion: Controller,
+    pub(crate) pacer: Pacer,
+    pub(crate) limiter: Option<Pacer>,
+    pub(crate) mtu: Mtu,
+    pub(crate) credit: u64,
+    pub(crate) largest_ack_number: u64,
+    pub(crate) reported: (u32, u32),
+    pub(crate) slots: Vec<Option<SendStream>>,
+    pub(crate) free_slots: Vec<u32>,
+    pub(crate) by_id: HashMap<u32, u32>,
+    pub(crate) unconfirmed: HashSet<u32>,
+    pub(crate) queue: VecDeque<u32>,
+    pub(crate) resend: VecDeque<Resend>,
+    pub(crate) control: VecDeque<ControlPacket>,
+    pub(crate) done: Vec<StreamStatus>,
+    pub(crate) timeout_count: u32,
+    pub(crate) timeout_base: Timestamp,
+    pub(crate) probes_left: u32,
+    pub(crate) tail_cursor: u64,
+    pub(crate) next_skip: u64,
+    pub(crate) keep_alive: Timestamp,
+    pub(crate) last_received: Timestamp,
+    pub(crate) stats: SenderStats,
+    pub(crate) drops: DropCounters,
+}
+
+impl ServerAssociation {
+    /// An association that waits for its client's SYN.
+    #[must_use]
+    pub fn new(now: Timestamp, config: AssociationConfig) -> Self {
+        let (sealer, opener) = config.secrets.for_server();
+        let tag = config.secrets.tag_bytes();
+        let sizes = CELLS_LADDER
+            .map(|cells| DATA_HEADER_BYTES + usize::from(cells * config.cell_bytes) + tag);
+        let max = config
+            .max_datagram
+            .clamp(MIN_DATAGRAM_BYTES, MAX_DATAGRAM_BYTES);
+        let mtu = Mtu::new(&sizes, max);
+        let datagram = mtu.current() as u64;
+        let first_skip = 64 + token_of(&config.seed, b"skip", 0) % 512;
+        Self {
+            phase: Phase::Handshake,
+            sealer,
+            opener,
+            received: ReceivedPackets::default(),
+            path: None,
+            candidate: None,
+            challenges: 0,
+            rtt: RttEstimator::new(config.initial_rtt.unwrap_or(INITIAL_RTT)),
+            loss: LossDetector::default(),
+            sent: SentPackets::default(),
+            rate: DeliveryRate::new(),
+            congestion: Controller::new(config.algorithm, now, datagram),
+            pacer: Pacer::new(now, datagram),
+            limiter: config.rate_limit.map(|rate| {
+                let mut limiter = Pacer::new(now, datagram);
+                limiter.set_rate(now, Some(rate));
+                limiter
+            }),
+            mtu,
+            credit: 0,
+            largest_ack_number: 0,
+            reported: (0, 0),
+            slots: Vec::new(),
+            free_slots: Vec::new(),
+            by_id: HashMap::new(),
+            unconfirmed: HashSet::new(),
+            queue: VecDeque::new(),
+            resend: VecDeque::new(),
+            control: VecDeque::with_capacity(MAX_QUEUED_CONTROL),
+            done: Vec::new(),
+            timeout_count: 0,
+            timeout_base: now,
+            probes_left: 0,
+            tail_cursor: 0,
+            next_skip: first_skip,
+            keep_alive: now + KEEP_ALIVE,
+            last_received: now,
+            stats: SenderStats::default(),
+            drops: DropCounters::default(),
+            config,
+        }
+    }
+
+    /// The association's number.
+    #[must_use]
+    pub const fn id(&self) -> u32 {
+        self.config.id
+    }
+
+    /// Where the client is, once the handshake showed it.
+    #[must_use]
+    pub const fn path(&self) -> Option<SocketAddr> {
+        self.path
+    }
+
+    /// What it has seen.
+    #[must_use]
+    pub const fn stats(&self) -> &SenderStats {
+        &self.stats
+    }
+
+    /// Datagrams dropped, by reason.
+    #[must_use]
+    pub const fn drops(&self) -> &DropCounters {
+        &self.drops
+    }
+
+    /// Its round-trip estimate.
+    #[must_use]
+    pub const fn rtt(&self) -> &RttEstimator {
+        &self.rtt
+    }
+
+    /// Congestion window in bytes.
+    #[must_use]
+    pub fn cwnd(&self) -> u64 {
+        self.congestion.cwnd()
+    }
+
+    /// UDP payload of full packets in bytes.
+    #[must_use]
+    pub fn datagram_bytes(&self) -> usize {
+        self.mtu.current()
+    }
+
+    /// Whether the association is over (it may still answer CLOSE).
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed { .. })
+    }
+
+    pub(crate) const fn is_established(&self) -> bool {
+        matches!(self.phase, Phase::Established)
+    }
+
+    /// Bytes of memory held for packets and streams, for statistics.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.sent.memory_bytes()
+            + self.slots.capacity() * size_of::<Option<SendStream>>()
+    }
+
+    /// Begins to send a file as stream `id`, of which the client misses the `missing` segments (none: all).
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the number, the size or the ranges are impossible.
+    pub fn start_stream(
+        &mut self,
+        id: u32,
+        source: SourceKey,
+        file_bytes: u64,
+        missing: &[SegmentRange],
+        pool: &mut ChunkPool,
+    ) -> Result<(), ConfigError> {
+        if id == 0 || id > MAX_STREAM_ID || self.by_id.contains_key(&id) {
+            return Err(ConfigError::StreamId(id));
+        }
+        if self.by_id.len() >= MAX_STREAMS {
+            return Err(ConfigError::TooManyStreams);
+        }
+        let layout = StreamLayout::new(file_bytes, self.config.cell_bytes)?;
+        let wanted = layout.wanted_cells(missing)?;
+        let stream = SendStream::new(id, source, layout, &wanted, pool);
+        let slot = self.free_slots.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            // At most MAX_STREAMS slots exist.
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+        });
+        self.slots[slot as usize] = Some(stream);
+        self.by_id.insert(id, slot);
+        self.unconfirmed.insert(id);
+        self.enqueue(slot);
+        Ok(())
+    }
+
+    /// Puts a stream in the queue of those with something new to send.
+    pub(crate) fn enqueue(&mut self, slot: u32) {
+        if let Some(stream) = &mut self.slots[slot as usize]
+            && !stream.queued
+        {
+            stream.queued = true;
+            self.queue.push_back(slot);
+        }
+    }
+
+    /// The source has bytes or hashes again: streams that waited for it go on.
+    pub fn source_ready(&mut self, source: SourceKey) {
+        for slot in 0..self.slots.len() {
+            let Some(stream) = self.slots[slot].as_mut().filter(|s| s.source == source) else {
+                continue;
+            };
+            if stream.blocked.take().is_none() {
+                continue;
+            }
+            let id = stream.id;
+            let slot = u32::try_from(slot).unwrap_or(u32::MAX);
+            for run in std::mem::take(&mut stream.deferred) {
+                self.queue_resend(slot, id, &run, false);
+            }
+            self.enqueue(slot);
+        }
+    }
+
+    pub(crate) fn queue_resend(&mut self, slot: u32, stream: u32, run: &Range<u32>, probe: bool) {
+        let mut first = run.start;
+        while first < run.end {
+            let count = u16::try_from(run.end - first).unwrap_or(u16::MAX);
+            self.resend.push_back(Resend {
+                slot,
+                stream,
+                first,
+                count,
+                timeout_probe: probe,
+            });
+            first += u32::from(count);
+        }
+    }
+
+    /// Ends a stream early: the client is told by RESET, repeated until it is acknowledged.
+    pub fn end_stream(
+        &mut self,
+        id: u32,
+        end: StreamEnd,
+        pool: &mut ChunkPool,
+        events: &mut VecDeque<ServerEvent>,
+    ) {
+        if let Some(source) = self.free_stream(id, pool) {
+            self.push_control(ControlPacket::Reset {
+                stream: id,
+                code: end.code(),
+            });
+            events.push_back(ServerEvent::StreamFreed {
+                association: self.config.id,
+                stream: id,
+                source,
+                end: Some(end),
+            });
+        }
+    }
+
+    pub(crate) fn free_stream(&mut self, id: u32, pool: &mut ChunkPool) -> Option<SourceKey> {
+        let slot = self.by_id.remove(&id)?;
+        let mut stream = self.slots[slot as usize].take()?;
+        stream.acked.release(pool);
+        if stream.queued {
+            self.queue.retain(|queued| *queued != slot);
+        }
+        self.free_slots.push(slot);
+        Some(stream.source)
+    }
+
+    /// Ends the association from this side.
+    pub fn close(
+        &mut self,
+        now: Timestamp,
+        reason: CloseReason,
+        pool: &mut ChunkPool,
+        events: &mut VecDeque<ServerEvent>,
+    ) {
+        if self.is_closed() {
+            return;
+        }
+        if self.is_established() {
+            self.push_control(ControlPacket::Close {
+                kind: Kind::Close,
+                code: reason.code(),
+            });
+        }
+        self.enter_closed(now, reason, pool, events);
+    }
+
+    pub(crate) fn enter_closed(
+        &mut self,
+        now: Timestamp,
+        reason: CloseReason,
+        pool: &mut ChunkPool,
+        events: &mut VecDeque<ServerEvent>,
+    ) {
+        if self.is_closed() {
+            return;
+        }
+        self.phase = Phase::Closed {
+            until: now + self.rtt.pto(Duration::ZERO) * LINGER_PTOS,
+        };
+        let streams: Vec<u32> = self.by_id.keys().copied().collect();
+        for stream in streams {
+            if let Some(source) = self.free_stream(stream, pool) {
+                let end = Some(StreamEnd::Cancelled);
+                events.push_back(ServerEvent::StreamFreed {
+                    association: self.config.id,
+                    stream,
+                    source,
+                    end,
+                });
+            }
+        }
+        self.resend.clear();
+        events.push_back(ServerEvent::Closed {
+            association: self.config.id,
+            reason,
+        });
+    }
+
+    pub(crate) fn push_control(&mut self, packet: ControlPacket) {
+        if self.control.len() < MAX_QUEUED_CONTROL {
+            self.control.push_back(packet);
+        }
+    }
+
+    /// Handles one datagram of this association, whose header is parsed.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a datagram, where it came from, and what it may change"
+    )]
+    pub(crate) fn handle_packet(
+        &mut self,
+        now: Timestamp,
+        from: SocketAddr,
+        _ecn: Option<Ecn>,
+        header: ParsedHeader,
+        packet: &mut [u8],
+        pool: &mut ChunkPool,
+        events: &mut VecDeque<ServerEvent>,
+    ) {
+        let bytes = packet.len();
+        let number = expand(header.packet_number_low, self.received.expected());
+        if self.received.is_replay(number) {
+            return self.drops.count(DropReason::Replayed);
+        }
+        let opened = self
+            .opener
+            .open_in_place(number, header.key_phase, packet, header.len());
+        let Some(body) = opened else {
+            return self.drops.count(DropReason::Unauthentic);
+        };
+        let newest = self
+            .received
+            .largest()
+            .is_none_or(|largest| number > largest);
+        self.received.insert(number);
+        if self.is_closed() {
+            if header.kind == Kind::Close {
+                self.push_control(ControlPacket::Close {
+                    kind: Kind::CloseAck,
+                    code: 0,
+                });
+            }
+            return;
+        }
+        self.last_received = now;
+        let body: &[u8] = body;
+        let handled = match header.kind {
+            Kind::Syn => self.on_syn(from, body, bytes),
+            Kind::HandshakeAck => self.on_handshake_ack(now, from, body, events),
+            _ if !self.is_established() => Err(DropReason::Unexpected),
+            kind => {
+                self.observe_path(now, from, bytes, newest);
+                self.on_established(now, from, number, kind, body, pool, events)
+            }
+        };
+        if let Err(reason) = handled {
+            self.drops.count(reason);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "as handle_packet")]
+    fn on_established(
+        &mut self,
+        now: Timestamp,
+        from: SocketAddr,
+        number: u64,
+        kind: Kind,
+        body: &[u8],
+        pool: &mut ChunkPool,
+        events: &mut VecDeque<ServerEvent>,
+    ) -> Result<(), DropReason> {
+        match kind {
+            Kind::Ack => {
+                let ack = Ack::parse(body).map_err(|_| DropReason::Unparsable)?;
+                if let Err(violation) = self.on_ack(now, number, &ack, pool, events) {
+                    self.close(now, violation.into(), pool, events);
+                }
+            }
+            Kind::Ping => {
+                let echo = Echo::ref_from_bytes(body).map_err(|_| DropReason::Unparsable)?;
+                let token = echo.token.get();
+                self.push_control(ControlPacket::Echo {
+                    to: from,
+                    kind: Kind::Pong,
+                    token,
+                });
+            }
+            Kind::PathResponse => {
+                let echo = Echo::ref_from_bytes(body).map_err(|_| DropReason::Unparsable)?;
+                self.on_path_response(now, from, echo.token.get());
+            }
+            Kind::Done => self.on_done(body, pool, events)?,
+            Kind::Close => {
+                self.push_control(ControlPacket::Close {
+                    kind: Kind::CloseAck,
+                    code: 0,
+                });
+                let code = Close::ref_from_bytes(body).map_or(0, |close| close.code.get());
+                let finished = code == CloseReason::Finished.code();
+                let reason = if finished {
+                    CloseReason::Finished
+                } else {
+                    CloseReason::Peer
+                };
+                self.enter_closed(now, reason, pool, events);
+            }
+            Kind::CloseAck | Kind::Pong => {}
+            Kind::Syn
+            | Kind::SynAck
+            | Kind::HandshakeAck
+            | Kind::Data
+            | Kind::Probe
+            | Kind::PathChallenge
+            | Kind::DoneAck
+            | Kind::Reset => return Err(DropReason::Unexpected),
+        }
+        Ok(())
+    }
+
+    /// Answers each SYN with as many bytes as it brought; the cookie binds address and size.
+    fn on_syn(&mut self, from: SocketAddr, body: &[u8], bytes: usize) -> Result<(), DropReason> {
+        let (syn, _) = Syn::read_from_prefix(body).map_err(|_| DropReason::Unparsable)?;
+        if syn.version.get() != PROTOCOL_VERSION {
+            return Err(DropReason::Unexpected);
+        }
+        let cookie = self.cookie(from, bytes);
+        let time = syn.time.get();
+        self.push_control(ControlPacket::SynAck {
+            to: from,
+            cookie,
+            time,
+            bytes,
+        });
+        Ok(())
+    }
+
+    fn cookie(&self, address: SocketAddr, bytes: usize) -> u64 {
+        let mut hasher = blake3::Hasher::new_keyed(&self.config.seed);
+        hasher.update(b"cookie");
+        hasher.update(address.to_string().as_bytes());
+        hasher.update(&bytes.to_be_bytes());
+        first_u64(&hasher)
+    }
+
+    fn on_handshake_ack(
+        &mut self,
+        now: Timestamp,
+        from: SocketAddr,
+        body: &[u8],
+        events: &mut VecDeque<ServerEvent>,
+    ) -> Result<(), DropReason> {
+        let ack = HandshakeAck::ref_from_bytes(body).map_err(|_| DropReason::Unparsable)?;
+        let sizes = self.mtu.sizes().to_vec();
+        let proven = sizes
+            .iter()
+            .copied()
+            .chain([MIN_DATAGRAM_BYTES])
+            .find(|bytes| self.cookie(from, *bytes) == ack.cookie.get())
+            .ok_or(DropReason::Unauthentic)?;
+        // A SYN and a SYN-ACK of this size passed: the first probes rode in the handshake.
+        if self.mtu.on_probe_acked(proven) {
+            self.apply_datagram_bytes();
+        }
+        if self.is_established() {
+            return Ok(());
+        }
+        self.phase = Phase::Established;
+        self.path = Some(from);
+        self.credit = u64::from(ack.credit.get());
+        self.timeout_base = now;
+        events.push_back(ServerEvent::Established {
+            association: self.config.id,
+            address: from,
+        });
+        Ok(())
+    }
+
+    pub(crate) fn apply_datagram_bytes(&mut self) {
+        let bytes = self.mtu.current();
+        self.congestion.set_datagram_bytes(bytes as u64);
+        self.pacer.set_datagram_bytes(bytes as u64);
+        self.sealer.set_datagram_bytes(bytes);
+        if let Some(limiter) = &mut self.limiter {
+            limiter.set_datagram_bytes(bytes as u64);
+        }
+    }
+
+    /// Notices a client that comes from a new address; only the highest packet number may move it.
+    fn observe_path(&mut self, now: Timestamp, from: SocketAddr, bytes: usize, newest: bool) {
+        if self.path == Some(from) {
+            if newest {
+                self.candidate = None;
+            }
+            return;
+        }
+        match &mut self.candidate {
+            Some(candidate) if candidate.address == from => {
+                candidate.received_bytes += bytes as u64;
+            }
+            _ if !newest => return,
+            _ => {
+                self.challenges += 1;
+                self.candidate = Some(Candidate {
+                    address: from,
+                    token: token_of(&self.config.seed, b"path", self.challenges),
+                    received_bytes: bytes as u64,
+                    sent_bytes: 0,
+                    next_challenge: now,
+                });
+            }
+        }
+        self.challenge(now);
+    }
+
+    /// Asks the candidate again, at most once a round trip and within three times its bytes.
+    fn challenge(&mut self, now: Timestamp) {
+        let allowed = self.control_packet_bytes::<Echo>();
+        let pace = self.rtt.srtt();
+        let Some(candidate) = &mut self.candidate else {
+            return;
+        };
+        let within = candidate.sent_bytes + allowed
+            <= candidate
+                .received_bytes
+                .saturating_mul(AMPLIFICATION_FACTOR);
+        if now < candidate.next_challenge || !within {
+            return;
+        }
+        candidate.next_challenge = now + pace;
+        candidate.sent_bytes += allowed;
+        let packet = ControlPacket::Echo {
+            to: candidate.address,
+            kind: Kind::PathChallenge,
+            token: candidate.token,
+        };
+        self.push_control(packet);
+    }
+
+    fn control_packet_bytes<Body>(&self) -> u64 {
+        (crate::wire::HEADER_BYTES + size_of::<Body>() + self.sealer.tag_bytes()) as u64
+    }
+
+    fn on_path_response(&mut self, now: Timestamp, from: SocketAddr, token: u64) {
+        let Some(candidate) = self
+            .candidate
+            .filter(|c| c.token == token && c.address == from)
+        else {
+            return;
+        };
+        let moved = self
+            .path
+            .is_none_or(|old| old.ip() != candidate.address.ip());
+        self.path = Some(candidate.address);
+        self.candidate = None;
+        // A NAT that merely took another port changes nothing about the path (RFC 9000, 9.4).
+        if moved {
+            self.rtt.reset();
+            self.loss.reset();
+            self.congestion.on_path_change(now);
+            self.mtu.reset();
+            self.apply_datagram_bytes();
+            self.refresh_pacing(now);
+        }
+        self.timeout_count = 0;
+        self.timeout_base = now;
+        // What was sent to the old address is most likely gone.
+        self.declare_all_lost(now);
+    }
+
+    fn on_done(
+        &mut self,
+        body: &[u8],
+        pool: &mut ChunkPool,
+        events: &mut VecDeque<ServerEvent>,
+    ) -> Result<(), DropReason> {
+        let statuses = StreamStatuses::parse(body).map_err(|_| DropReason::Unparsable)?;
+        for status in statuses.0 {
+            let stream = status.stream();
+            if self.unconfirmed.remove(&stream) {
+                events.push_back(ServerEvent::StreamConfirmed {
+                    association: self.config.id,
+                    stream,
+                    status: status.status,
+                });
+            }
+            if let Some(source) = self.free_stream(stream, pool) {
+                events.push_back(ServerEvent::StreamFreed {
+                    association: self.config.id,
+                    stream,
+                    source,
+                    end: (status.status != 0).then_some(StreamEnd::Cancelled),
+                });
+            }
+            if self.done.len() < MAX_DONE_ENTRIES {
+                self.done.push(*status);
+            }
+        }
+        if !self
+            .control
+            .iter()
+            .any(|packet| matches!(packet, ControlPacket::DoneAck))
+        {
+            self.push_control(ControlPacket::DoneAck);
+        }
+        Ok(())
+    }
+
+    /// Whether the association has nothing in flight and nothing to send.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.by_id.is_empty() && self.sent.in_flight_packets() == 0
+    }
+
+    pub(crate) fn idle_deadline(&self) -> Timestamp {
+        self.last_received + IDLE_TIMEOUT
+    }
+
+    /// Notes that a stream waits, and for what.
+    pub(crate) fn block(&mut self, slot: u32, why: Blocked) {
+        if let Some(stream) = &mut self.slots[slot as usize] {
+            stream.blocked = Some(why);
+        }
+    }
+
+    pub(crate) fn syn_ack_body(cookie: u64, time: u64) -> SynAck {
+        SynAck {
+            cookie: U64::new(cookie),
+            time: U64::new(time),
+        }
+    }
+}
+
+fn first_u64(hasher: &blake3::Hasher) -> u64 {
+    let mut bytes = [0; 8];
+    hasher.finalize_xof().fill(&mut bytes);
+    u64::from_be_bytes(bytes)
+}
+
+/// An unpredictable number from the association's seed.
+pub(crate) fn token_of(seed: &[u8; 32], purpose: &[u8], counter: u64) -> u64 {
+    let mut hasher = blake3::Hasher::new_keyed(seed);
+    hasher.update(purpose);
+    hasher.update(&counter.to_be_bytes());
+    first_u64(&hasher)
+}

@@ -1,0 +1,647 @@
+//! What goes out: small packets first, then path MTU probes, then trains of DATA.
+//!
+//! A train is what one GSO send carries: packets of equal size, of which only the last may be shorter. What to put into
+//! it is chosen in this order: cells that were lost, cells never sent, and when nothing else is left, copies of the
+//! packets still unacknowledged (the tail).
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use zerocopy::IntoBytes;
+use zerocopy::byteorder::big_endian::{U16, U64};
+
+use super::association::{ControlPacket, Resend, ServerAssociation, token_of};
+use super::send_stream::Blocked;
+use super::source::{Source, SourceBytes, SourceKey, TrainState};
+use crate::cell_set::ChunkPool;
+use crate::congestion::CongestionController;
+use crate::endpoint::{Outgoing, ServerEvent};
+use crate::error::StreamEnd;
+use crate::limits::{MAX_TRAIN_BYTES, MAX_TRAIN_SEGMENTS};
+use crate::recovery::sent_packets::Content;
+use crate::units::Timestamp;
+use crate::wire::{Close, DATA_HEADER_BYTES, Echo, HEADER_BYTES, Kind, ParsedHeader, Reset};
+
+/// A path that loses more than one packet in so many is a lossy one, as far as the tail is concerned.
+const TAIL_LOSS_INVERSE: u64 = 200;
+
+/// Why a train ended before it was full.
+enum Stop {
+    /// Nothing that could be sent now.
+    NothingToSend,
+    /// The stream cannot go on; another may.
+    Retry,
+}
+
+/// What the next DATA packet carries.
+#[derive(Debug, Clone)]
+struct Pick {
+    slot: u32,
+    stream: u32,
+    source: SourceKey,
+    run: Range<u32>,
+    kind: PickKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PickKind {
+    New,
+    Lost,
+    TimeoutProbe,
+    Tail,
+}
+
+/// What outlives one packet while a train is built.
+pub(crate) struct Train<'a, S> {
+    pub(crate) source: &'a mut S,
+    pub(crate) buffer: &'a mut [u8],
+    pub(crate) scratch: &'a mut [u8],
+    pub(crate) pool: &'a mut ChunkPool,
+    pub(crate) events: &'a mut std::collections::VecDeque<ServerEvent>,
+    /// The file that [`Source::begin_train`] was asked about last.
+    pub(crate) begun: Option<SourceKey>,
+}
+
+impl ServerAssociation {
+    /// Whether any stream has something to send (now or once it is unblocked).
+    pub(crate) fn wants_to_send(&self) -> bool {
+        !self.resend.is_empty() || !self.queue.is_empty()
+    }
+
+    /// The next small packet, path probe or train; `None` when nothing may leave now.
+    pub(crate) fn poll_transmit<S: Source>(
+        &mut self,
+        now: Timestamp,
+        train: &mut Train<'_, S>,
+    ) -> Option<Outgoing> {
+        if let Some(packet) = self.control.pop_front() {
+            return self.write_control(now, packet, train.buffer);
+        }
+        if !self.is_established() {
+            return None;
+        }
+        let to = self.path?;
+        if let Some(size) = self.mtu.poll_probe(now, self.rtt.srtt()) {
+            return self.write_probe(now, to, size, train.buffer);
+        }
+        self.write_train(now, to, train)
+    }
+
+    /// When pacing lets the next packet go, if pacing is all that holds it back.
+    pub(crate) fn pacing_release(&self, now: Timestamp) -> Option<Timestamp> {
+        let open = self.is_established() && self.wants_to_send() && self.window_room() > 0;
+        open.then(|| self.paced_until(now))
+    }
+
+    fn paced_until(&self, now: Timestamp) -> Timestamp {
+        let want = self.mtu.current() as u64;
+        let release = self.pacer.next_release(now, want);
+        self.limiter.as_ref().map_or(release, |limiter| {
+            release.max(limiter.next_release(now, want))
+        })
+    }
+
+    /// Bytes that window and credit leave; zero when not even one full packet fits.
+    fn window_room(&self) -> u64 {
+        let in_flight = self.sent.in_flight_bytes();
+        let room = self
+            .congestion
+            .cwnd()
+            .min(self.credit)
+            .saturating_sub(in_flight);
+        if room < self.mtu.current() as u64 && in_flight > 0 {
+            0
+        } else {
+            room
+        }
+    }
+
+    /// Bytes that may leave now, pacing included.
+    fn budget(&self, now: Timestamp) -> u64 {
+        let mut budget = self.window_room().min(self.pacer.budget(now));
+        if let Some(limiter) = &self.limiter {
+            budget = budget.min(limiter.budget(now));
+        }
+        budget.min(MAX_TRAIN_BYTES as u64)
+    }
+
+    fn header(&self, kind: Kind, stream: u32, number: u64, first_cell: u32) -> ParsedHeader {
+        ParsedHeader {
+            kind,
+            key_phase: self.sealer.key_phase(),
+            stream,
+            association: self.config.id,
+            // Only the low half travels.
+            packet_number_low: (number & u64::from(u32::MAX)) as u32,
+            first_cell,
+        }
+    }
+
+    /// Leaves a packet number out now and then: a client that acknowledges it lies.
+    fn maybe_skip_number(&mut self) {
+        let next = self.sent.next_number();
+        if next >= self.next_skip {
+            self.sent.push_skipped();
+            self.next_skip = next + 2048 + token_of(&self.config.seed, b"skip", next) % 14_336;
+        }
+    }
+
+    fn write_control(
+        &mut self,
+        now: Timestamp,
+        packet: ControlPacket,
+        out: &mut [u8],
+    ) -> Option<Outgoing> {
+        if !self.sent.reserve(2) {
+            self.control.push_front(packet);
+            return None;
+        }
+        let path = self.path;
+        let (to, bytes) = match packet {
+            ControlPacket::SynAck {
+                to,
+                cookie,
+                time,
+                bytes,
+            } => {
+                let body = Self::syn_ack_body(cookie, time);
+                (
+                    Some(to),
+                    self.write_small(Kind::SynAck, 0, body.as_bytes(), bytes, out),
+                )
+            }
+            ControlPacket::Echo { to, kind, token } => {
+                let body = Echo {
+                    token: U64::new(token),
+                };
+                (Some(to), self.write_small(kind, 0, body.as_bytes(), 0, out))
+            }
+            ControlPacket::DoneAck => {
+                let statuses = std::mem::take(&mut self.done);
+                let bytes =
+                    self.write_small(Kind::DoneAck, 0, statuses.as_slice().as_bytes(), 0, out);
+                self.done = statuses;
+                self.done.clear();
+                (path, bytes)
+            }
+            ControlPacket::Close { kind, code } => {
+                let body = Close {
+                    code: U16::new(code),
+                };
+                (path, self.write_small(kind, 0, body.as_bytes(), 0, out))
+            }
+            ControlPacket::Reset { stream, code } => {
+                let body = Reset {
+                    code: U16::new(code),
+                };
+                self.maybe_skip_number();
+                let number = self.sent.next_number();
+                let bytes = self.seal_small(number, Kind::Reset, stream, body.as_bytes(), 0, out);
+                self.record(now, number, Content::Reset { stream, code }, bytes);
+                (path, bytes)
+            }
+        };
+        self.stats.bytes_sent += bytes as u64;
+        Some(Outgoing::single(to?, bytes))
+    }
+
+    /// A small packet that no ACK answers. It has a packet number like any other (its nonce), which is taken out of
+    /// the record at once: nobody acknowledges it, and nobody waits for that.
+    fn write_small(
+        &mut self,
+        kind: Kind,
+        stream: u32,
+        body: &[u8],
+        padded_to: usize,
+        out: &mut [u8],
+    ) -> usize {
+        let number = self.take_unacknowledged_number();
+        self.seal_small(number, kind, stream, body, padded_to, out)
+    }
+
+    /// The client acknowledges every packet number it sees, so these need a record: settled from the start.
+    fn take_unacknowledged_number(&mut self) -> u64 {
+        let number = self.sent.next_number();
+        self.sent.push_settled();
+        number
+    }
+
+    fn seal_small(
+        &mut self,
+        number: u64,
+        kind: Kind,
+        stream: u32,
+        body: &[u8],
+        padded_to: usize,
+        out: &mut [u8],
+    ) -> usize {
+        self.sealer.maybe_update();
+        let bytes = (HEADER_BYTES + body.len() + self.sealer.tag_bytes()).max(padded_to);
+        let packet = &mut out[..bytes];
+        packet.fill(0);
+        self.header(kind, stream, number, 0).write(packet);
+        packet[HEADER_BYTES..HEADER_BYTES + body.len()].copy_from_slice(body);
+        self.sealer.seal_in_place(number, packet, HEADER_BYTES);
+        bytes
+    }
+
+    /// Notes a transmission for recovery, pacing and congestion control.
+    fn record(&mut self, now: Timestamp, number: u64, content: Content, bytes: usize) {
+        let in_flight = self.sent.in_flight_bytes();
+        let snapshot = self.rate.on_sent(now, bytes as u64, in_flight);
+        // A datagram has at most 65,507 bytes.
+        let bytes_u32 = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let pushed = self.sent.push(now, snapshot, content, bytes_u32);
+        debug_assert_eq!(pushed, number);
+        self.pacer.on_sent(now, bytes as u64);
+        if let Some(limiter) = &mut self.limiter {
+            limiter.on_sent(now, bytes as u64);
+        }
+        if content != Content::Probe {
+            self.congestion
+                .on_sent(now, bytes as u64, self.sent.in_flight_bytes());
+        }
+    }
+
+    fn write_probe(
+        &mut self,
+        now: Timestamp,
+        to: SocketAddr,
+        size: usize,
+        out: &mut [u8],
+    ) -> Option<Outgoing> {
+        if !self.sent.reserve(2) {
+            return None;
+        }
+        self.maybe_skip_number();
+        let number = self.sent.next_number();
+        let bytes = self.seal_small(number, Kind::Probe, 0, &[], size, out);
+        self.record(now, number, Content::Probe, bytes);
+        self.stats.bytes_sent += bytes as u64;
+        Some(Outgoing {
+            is_mtu_probe: true,
+            ..Outgoing::single(to, bytes)
+        })
+    }
+
+    fn write_train<S: Source>(
+        &mut self,
+        now: Timestamp,
+        to: SocketAddr,
+        train: &mut Train<'_, S>,
+    ) -> Option<Outgoing> {
+        if !self.sent.reserve(MAX_TRAIN_SEGMENTS as u64 * 2) {
+            return None;
+        }
+        let full = self.mtu.current();
+        let budget = usize::try_from(self.budget(now)).unwrap_or(MAX_TRAIN_BYTES);
+        let mut written = 0;
+        let mut segment = 0;
+        let mut segments = 0;
+        train.begun = None;
+        while segments < MAX_TRAIN_SEGMENTS && written + full <= MAX_TRAIN_BYTES {
+            let probing = self.probes_left > 0 && segments == 0;
+            if written + full > budget && !probing {
+                break;
+            }
+            let bytes = match self.write_data(now, train, written) {
+                Ok(bytes) => bytes,
+                Err(Stop::Retry) => continue,
+                Err(Stop::NothingToSend) => {
+                    self.note_app_limited();
+                    break;
+                }
+            };
+            if segments == 0 {
+                segment = bytes;
+            }
+            segments += 1;
+            written += bytes;
+            self.probes_left = self.probes_left.saturating_sub(1);
+            if bytes < segment || segment < full {
+                break;
+            }
+        }
+        if segments == 0 {
+            return None;
+        }
+        self.stats.bytes_sent += written as u64;
+        Some(Outgoing {
+            to,
+            bytes: written,
+            segment_bytes: segment,
+            is_mtu_probe: false,
+        })
+    }
+
+    fn note_app_limited(&mut self) {
+        if self.window_room() > 0 {
+            self.rate.set_app_limited(self.sent.in_flight_bytes());
+        }
+    }
+
+    /// Writes one DATA packet at `at`; returns its bytes.
+    fn write_data<S: Source>(
+        &mut self,
+        now: Timestamp,
+        train: &mut Train<'_, S>,
+        at: usize,
+    ) -> Result<usize, Stop> {
+        let pick = self.pick(now, train)?;
+        let first = pick.run.start;
+        let count = pick.run.end - first;
+        let Some(stream) = self.slots[pick.slot as usize].as_ref() else {
+            return Err(Stop::Retry);
+        };
+        let layout = stream.layout;
+        let offset = layout.cell_offset(first);
+        let payload_bytes = layout.run_bytes(first, count);
+        let in_file = layout
+            .file_bytes()
+            .saturating_sub(offset)
+            .min(payload_bytes as u64);
+        let in_file = usize::try_from(in_file).unwrap_or(payload_bytes);
+
+        let file = if in_file == 0 {
+            SourceBytes::Ready(&[])
+        } else {
+            train.source.file(pick.source, offset, in_file)
+        };
+        let payload: &[u8] = match file {
+            SourceBytes::Ready(bytes) if in_file == payload_bytes => bytes,
+            SourceBytes::Ready(bytes) => {
+                let scratch = &mut train.scratch[..payload_bytes];
+                scratch[..in_file].copy_from_slice(bytes);
+                let from = (offset + in_file as u64) - layout.file_bytes();
+                train
+                    .source
+                    .copy_hashes(pick.source, from, &mut scratch[in_file..]);
+                scratch
+            }
+            SourceBytes::Pending => {
+                self.put_back(pick);
+                return Err(Stop::Retry);
+            }
+            SourceBytes::End(end) => {
+                self.end_stream(pick.stream, end, train.pool, train.events);
+                return Err(Stop::Retry);
+            }
+        };
+
+        self.sealer.maybe_update();
+        self.maybe_skip_number();
+        let number = self.sent.next_number();
+        let bytes = DATA_HEADER_BYTES + payload_bytes + self.sealer.tag_bytes();
+        let packet = &mut train.buffer[at..at + bytes];
+        self.header(Kind::Data, pick.stream, number, first)
+            .write(packet);
+        self.sealer
+            .seal_from(number, packet, DATA_HEADER_BYTES, payload);
+        let count = u16::try_from(count).unwrap_or(u16::MAX);
+        let content = Content::Cells {
+            slot: pick.slot,
+            stream: pick.stream,
+            first,
+            count,
+        };
+        self.record(now, number, content, bytes);
+        self.count(pick.kind);
+        Ok(bytes)
+    }
+
+    fn count(&mut self, kind: PickKind) {
+        self.stats.data_packets += 1;
+        match kind {
+            PickKind::New => {}
+            PickKind::Lost => self.stats.retransmitted_packets += 1,
+            PickKind::TimeoutProbe => self.stats.timeout_probes += 1,
+            PickKind::Tail => self.stats.tail_packets += 1,
+        }
+    }
+
+    /// Cells that fit a full packet.
+    fn cells_per_packet(&self) -> u32 {
+        let payload = self.mtu.current() - DATA_HEADER_BYTES - self.sealer.tag_bytes();
+        // At most 65,507 / 64.
+        u32::try_from(payload / usize::from(self.config.cell_bytes)).unwrap_or(1)
+    }
+
+    fn pick<S: Source>(&mut self, now: Timestamp, train: &mut Train<'_, S>) -> Result<Pick, Stop> {
+        let max = self.cells_per_packet();
+        while let Some(pick) = self.pick_resend(max) {
+            if self.begin(&pick, train) {
+                return Ok(pick);
+            }
+        }
+        while let Some(slot) = self.queue.front().copied() {
+            let Some(stream) = self.slots[slot as usize].as_mut() else {
+                self.queue.pop_front();
+                continue;
+            };
+            let (id, source) = (stream.id, stream.source);
+            let probe = Pick {
+                slot,
+                stream: id,
+                source,
+                run: 0..0,
+                kind: PickKind::New,
+            };
+            if !self.begin(&probe, train) {
+                self.unqueue_front();
+                continue;
+            }
+            let Some(stream) = self.slots[slot as usize].as_mut() else {
+                continue;
+            };
+            if let Some(run) = stream.take_new(max) {
+                return Ok(Pick { run, ..probe });
+            }
+            if !stream.is_all_sent() {
+                stream.blocked = Some(Blocked::Hashes);
+            }
+            self.unqueue_front();
+        }
+        self.pick_tail(now, max, train)
+    }
+
+    fn unqueue_front(&mut self) {
+        let Some(slot) = self.queue.pop_front() else {
+            return;
+        };
+        if let Some(stream) = &mut self.slots[slot as usize] {
+            stream.queued = false;
+        }
+    }
+
+    /// Asks the shell, once a train and file, whether bytes may be taken.
+    fn begin<S: Source>(&mut self, pick: &Pick, train: &mut Train<'_, S>) -> bool {
+        if train.begun == Some(pick.source) {
+            return true;
+        }
+        match train.source.begin_train(pick.source) {
+            TrainState::Ready { hashes } => {
+                train.begun = Some(pick.source);
+                if let Some(stream) = &mut self.slots[pick.slot as usize] {
+                    stream.set_hashes(hashes);
+                }
+                true
+            }
+            TrainState::Pending => {
+                if pick.run.is_empty() {
+                    self.block(pick.slot, Blocked::Source);
+                } else {
+                    self.put_back(pick.clone());
+                }
+                false
+            }
+            TrainState::End(end) => {
+                self.end_stream(pick.stream, end, train.pool, train.events);
+                false
+            }
+        }
+    }
+
+    /// The next lost cells that are still unacknowledged.
+    fn pick_resend(&mut self, max: u32) -> Option<Pick> {
+        while let Some(resend) = self.resend.pop_front() {
+            let open = self
+                .slots
+                .get(resend.slot as usize)
+                .and_then(Option::as_ref);
+            let Some(stream) = open.filter(|stream| stream.id == resend.stream) else {
+                continue;
+            };
+            let all = resend.first..resend.first + u32::from(resend.count);
+            let Some(run) = stream.acked.first_missing_run(all.clone()) else {
+                continue;
+            };
+            let run = run.start..run.end.min(run.start + max);
+            let rest = run.end..all.end;
+            if !rest.is_empty() {
+                let count = u16::try_from(rest.end - rest.start).unwrap_or(u16::MAX);
+                self.resend.push_front(Resend {
+                    first: rest.start,
+                    count,
+                    ..resend
+                });
+            }
+            let kind = if resend.timeout_probe {
+                PickKind::TimeoutProbe
+            } else {
+                PickKind::Lost
+            };
+            return Some(Pick {
+                slot: resend.slot,
+                stream: resend.stream,
+                source: stream.source,
+                run,
+                kind,
+            });
+        }
+        None
+    }
+
+    /// With nothing else left to send: a copy of the oldest packet in flight that has none yet, once it is old enough.
+    /// Costs some packets at the very end and saves whole round trips and timeouts.
+    fn pick_tail<S: Source>(
+        &mut self,
+        now: Timestamp,
+        max: u32,
+        train: &mut Train<'_, S>,
+    ) -> Result<Pick, Stop> {
+        while let Some((number, record)) = self.sent.in_flight_from(self.tail_cursor) {
+            if record.sent + self.tail_age() > now {
+                break;
+            }
+            self.tail_cursor = number + 1;
+            if record.tail_copied {
+                continue;
+            }
+            let Content::Cells {
+                slot,
+                stream,
+                first,
+                count,
+            } = record.content
+            else {
+                continue;
+            };
+            self.sent.mark_tail_copied(number);
+            self.queue_resend(slot, stream, &(first..first + u32::from(count)), false);
+            if let Some(pick) = self.pick_resend(max)
+                && self.begin(&pick, train)
+            {
+                return Ok(Pick {
+                    kind: PickKind::Tail,
+                    ..pick
+                });
+            }
+        }
+        Err(Stop::NothingToSend)
+    }
+
+    /// Whether a tail copy may become due, and when.
+    pub(crate) fn tail_deadline(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.wants_to_send() || !self.is_established() || self.window_room() == 0 {
+            return None;
+        }
+        let (_, record) = self.sent.in_flight_from(self.tail_cursor)?;
+        Some((record.sent + self.tail_age()).max(self.paced_until(now)))
+    }
+
+    /// Age at which a packet of the tail is copied. Where packets get lost, half a round trip: the copy is there when
+    /// the loss would be noticed. On a clean path only what should have been acknowledged long since.
+    fn tail_age(&self) -> Duration {
+        let srtt = self.rtt.srtt();
+        if self.stats.lost_packets * TAIL_LOSS_INVERSE > self.stats.data_packets {
+            srtt / 2
+        } else {
+            srtt + srtt / 2 + 4 * self.rtt.rttvar()
+        }
+    }
+
+    /// A packet could not be made because its bytes are not in memory: it waits at its stream.
+    fn put_back(&mut self, pick: Pick) {
+        let Some(stream) = &mut self.slots[pick.slot as usize] else {
+            return;
+        };
+        stream.blocked = Some(Blocked::Source);
+        if pick.kind == PickKind::New {
+            stream.put_back_new(pick.run);
+            if stream.queued {
+                stream.queued = false;
+                self.queue.retain(|slot| *slot != pick.slot);
+            }
+        } else {
+            stream.deferred.push(pick.run);
+        }
+    }
+
+    /// The kernel refused a datagram of this size (EMSGSIZE): lower the size, count nothing as congestion.
+    pub(crate) fn on_too_large(&mut self, now: Timestamp, bytes: usize) {
+        if self.mtu.on_packet_too_large(bytes, now) {
+            self.apply_datagram_bytes();
+        }
+    }
+
+    /// Ends every stream of a file.
+    pub(crate) fn end_source(
+        &mut self,
+        source: SourceKey,
+        end: StreamEnd,
+        pool: &mut ChunkPool,
+        events: &mut std::collections::VecDeque<ServerEvent>,
+    ) {
+        let ids: Vec<u32> = self
+            .slots
+            .iter()
+            .flatten()
+            .filter(|s| s.source == source)
+            .map(|s| s.id)
+            .collect();
+        for id in ids {
+            self.end_stream(id, end, pool, events);
+        }
+    }
+}

@@ -1,0 +1,446 @@
+//! A server endpoint, its clients, and a path between them: one event loop in virtual time.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use columba_core::client::{ClientAssociation, ClientConfig, ClientEvent, Storage};
+use columba_core::congestion::Algorithm;
+use columba_core::endpoint::{Endpoint, ServerEvent};
+use columba_core::error::{CloseReason, StreamEnd};
+use columba_core::layout::SegmentRange;
+use columba_core::limits::{MAX_TRAIN_BYTES, SEGMENT_BYTES};
+use columba_core::protection::Secrets;
+use columba_core::server::{AssociationConfig, Policy, Source, SourceBytes, SourceKey, TrainState};
+use columba_core::units::Timestamp;
+use columba_loss_sim::{Direction, Impairments, Path};
+
+/// The BLAKE3 values of a file as they stand in its stream's trailer.
+pub(crate) fn trailer_of(file: &[u8]) -> Vec<u8> {
+    use blake3::hazmat::HasherExt;
+    let segments: Vec<&[u8]> = file.chunks(SEGMENT_BYTES as usize).collect();
+    if segments.len() <= 1 {
+        return blake3::hash(file).as_bytes().to_vec();
+    }
+    let mut trailer = Vec::new();
+    for (index, segment) in segments.iter().enumerate() {
+        let mut hasher = blake3::Hasher::new();
+        hasher.set_input_offset(index as u64 * SEGMENT_BYTES);
+        hasher.update(segment);
+        trailer.extend_from_slice(&hasher.finalize_non_root());
+    }
+    trailer
+}
+
+/// Pseudo-random bytes from a seed.
+pub(crate) fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut out = vec![0; bytes];
+    blake3::Hasher::new()
+        .update(&seed.to_be_bytes())
+        .finalize_xof()
+        .fill(&mut out);
+    out
+}
+
+/// Files in memory.
+#[derive(Default)]
+pub(crate) struct Files {
+    files: HashMap<SourceKey, (Vec<u8>, Vec<u8>)>,
+    /// Segment values known so far; all when absent.
+    pub(crate) hashes: HashMap<SourceKey, u32>,
+    /// Files that end with this when a train begins.
+    pub(crate) ends: HashMap<SourceKey, StreamEnd>,
+    /// Files whose bytes are not in memory now.
+    pub(crate) cold: HashMap<SourceKey, bool>,
+}
+
+impl Files {
+    pub(crate) fn add(&mut self, key: u64, file: Vec<u8>) {
+        let trailer = trailer_of(&file);
+        self.files.insert(SourceKey(key), (file, trailer));
+    }
+
+    pub(crate) fn bytes(&self, key: u64) -> &[u8] {
+        &self.files[&SourceKey(key)].0
+    }
+}
+
+impl Source for Files {
+    fn begin_train(&mut self, source: SourceKey) -> TrainState {
+        if let Some(end) = self.ends.get(&source) {
+            return TrainState::End(*end);
+        }
+        if self.cold.get(&source) == Some(&true) {
+            return TrainState::Pending;
+        }
+        TrainState::Ready {
+            hashes: self.hashes.get(&source).copied().unwrap_or(u32::MAX),
+        }
+    }
+
+    fn file(&mut self, source: SourceKey, offset: u64, len: usize) -> SourceBytes<'_> {
+        let offset = usize::try_from(offset).expect("in memory");
+        SourceBytes::Ready(&self.files[&source].0[offset..offset + len])
+    }
+
+    fn copy_hashes(&mut self, source: SourceKey, offset: u64, out: &mut [u8]) {
+        let offset = usize::try_from(offset).expect("in memory");
+        out.copy_from_slice(&self.files[&source].1[offset..offset + out.len()]);
+    }
+}
+
+/// Downloads in memory; asserts that no byte is written twice.
+#[derive(Default)]
+pub(crate) struct Disk {
+    pub(crate) files: HashMap<u32, (Vec<u8>, Vec<bool>)>,
+    room: Vec<u8>,
+}
+
+impl Disk {
+    pub(crate) fn add(&mut self, stream: u32, bytes: usize) {
+        self.files
+            .insert(stream, (vec![0; bytes], vec![false; bytes]));
+    }
+}
+
+impl Storage for Disk {
+    fn reserve(&mut self, _stream: u32, _offset: u64, bytes: usize) -> &mut [u8] {
+        self.room.clear();
+        self.room.resize(bytes, 0xee);
+        &mut self.room
+    }
+
+    fn commit(&mut self, stream: u32, offset: u64, bytes: usize) {
+        let (file, written) = self
+            .files
+            .get_mut(&stream)
+            .expect("a stream that was started");
+        let offset = usize::try_from(offset).expect("in memory");
+        file[offset..offset + bytes].copy_from_slice(&self.room[..bytes]);
+        for flag in &mut written[offset..offset + bytes] {
+            assert!(!*flag, "a byte delivered twice");
+            *flag = true;
+        }
+    }
+}
+
+/// One client and its path.
+pub(crate) struct Peer {
+    pub(crate) association: ClientAssociation,
+    pub(crate) path: Path<Vec<u8>>,
+    pub(crate) disk: Disk,
+    pub(crate) address: SocketAddr,
+    /// Stream → file, of downloads that are not complete.
+    pub(crate) open: HashMap<u32, u64>,
+    pub(crate) complete: Vec<(u32, Duration)>,
+    pub(crate) resets: Vec<(u32, StreamEnd)>,
+    pub(crate) closed: Option<CloseReason>,
+    /// The client is gone: nothing goes in or out.
+    pub(crate) dead: bool,
+    pub(crate) bytes_down: u64,
+}
+
+pub(crate) struct World {
+    pub(crate) now: Timestamp,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) files: Files,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) events: Vec<ServerEvent>,
+    pub(crate) steps: u64,
+    buffer: Vec<u8>,
+}
+
+/// What differs between runs.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) seed: u64,
+    pub(crate) impairments: Impairments,
+    pub(crate) algorithm: Algorithm,
+    pub(crate) plaintext: bool,
+    pub(crate) max_datagram: usize,
+    pub(crate) credit: u32,
+    pub(crate) cell_bytes: u16,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let impairments = Impairments {
+            delay: Duration::from_millis(15),
+            ..Impairments::default()
+        };
+        Self {
+            seed: 1,
+            impairments,
+            algorithm: Algorithm::Bbr,
+            plaintext: false,
+            max_datagram: 1472,
+            credit: 16 << 20,
+            cell_bytes: 288,
+        }
+    }
+}
+
+pub(crate) const SERVER: &str = "10.0.0.1:11490";
+
+impl World {
+    pub(crate) fn new() -> Self {
+        // Not zero: arithmetic around the start of time must work too.
+        let now = Timestamp::from_nanos(1_000_000_000);
+        Self {
+            now,
+            endpoint: Endpoint::new(now, 16),
+            files: Files::default(),
+            peers: Vec::new(),
+            events: Vec::new(),
+            steps: 0,
+            buffer: vec![0; MAX_TRAIN_BYTES],
+        }
+    }
+
+    pub(crate) fn add_peer(&mut self, setup: &Setup) -> usize {
+        let index = self.peers.len();
+        let id = 1000 + u32::try_from(index).expect("few");
+        let secrets = if setup.plaintext {
+            Secrets::Plaintext
+        } else {
+            Secrets::Aead {
+                down: [index as u8; 32],
+                up: [0x80 ^ index as u8; 32],
+            }
+        };
+        let opened = self.endpoint.open(
+            self.now,
+            AssociationConfig {
+                id,
+                secrets: secrets.clone(),
+                cell_bytes: setup.cell_bytes,
+                max_datagram: setup.max_datagram,
+                algorithm: setup.algorithm,
+                initial_rtt: None,
+                rate_limit: None,
+                policy: Policy::Fair,
+                seed: [setup.seed as u8; 32],
+            },
+        );
+        assert!(opened);
+        let association = ClientAssociation::new(
+            self.now,
+            ClientConfig {
+                id,
+                secrets,
+                cell_bytes: setup.cell_bytes,
+                server: SERVER.parse().expect("an address"),
+                max_datagram: setup.max_datagram,
+                credit: setup.credit,
+                initial_rtt: setup.impairments.delay * 2 + Duration::from_millis(1),
+                handshake_timeout: Duration::from_secs(30),
+            },
+        );
+        let path = Path::symmetric(setup.impairments.clone(), setup.seed ^ index as u64)
+            .expect("valid impairments");
+        self.peers.push(Peer {
+            association,
+            path,
+            disk: Disk::default(),
+            address: SocketAddr::from(([10, 0, 1, index as u8], 40_000)),
+            open: HashMap::new(),
+            complete: Vec::new(),
+            resets: Vec::new(),
+            closed: None,
+            dead: false,
+            bytes_down: 0,
+        });
+        index
+    }
+
+    /// Starts a download of file `key` as `stream`.
+    pub(crate) fn get(&mut self, peer: usize, stream: u32, key: u64, missing: &[SegmentRange]) {
+        let bytes = self.files.bytes(key).len();
+        let id = 1000 + u32::try_from(peer).expect("few");
+        let peer = &mut self.peers[peer];
+        peer.disk.add(stream, bytes);
+        peer.open.insert(stream, key);
+        let now = self.now;
+        peer.association
+            .start_stream(now, stream, bytes as u64, missing)
+            .expect("startable");
+        self.endpoint
+            .start_stream(now, id, stream, SourceKey(key), bytes as u64, missing)
+            .expect("startable");
+    }
+
+    fn pump_server(&mut self) {
+        while let Some(out) =
+            self.endpoint
+                .poll_transmit(self.now, &mut self.files, &mut self.buffer)
+        {
+            let train = &self.buffer[..out.bytes];
+            assert!(out.bytes <= MAX_TRAIN_BYTES && out.segment_bytes <= out.bytes);
+            let Some(peer) = self.peers.iter_mut().find(|peer| peer.address == out.to) else {
+                continue;
+            };
+            for packet in train.chunks(out.segment_bytes) {
+                peer.bytes_down += packet.len() as u64;
+                peer.path
+                    .push(Direction::Down, self.now.as_nanos(), packet.to_vec());
+            }
+        }
+        while let Some(event) = self.endpoint.poll_event() {
+            if !matches!(event, ServerEvent::RttSample { .. }) {
+                self.events.push(event);
+            }
+        }
+    }
+
+    fn pump_peer(&mut self, index: usize) {
+        let now = self.now;
+        let peer = &mut self.peers[index];
+        if peer.dead {
+            return;
+        }
+        while let Some(out) = peer.association.poll_transmit(now, &mut self.buffer) {
+            assert_eq!(out.to, SERVER.parse().expect("an address"));
+            let packet = self.buffer[..out.bytes].to_vec();
+            peer.path.push(Direction::Up, now.as_nanos(), packet);
+        }
+        while let Some(event) = peer.association.poll_event() {
+            match event {
+                ClientEvent::Established => {}
+                ClientEvent::SegmentComplete { stream, segment } => {
+                    check_segment(peer, &self.files, stream, segment);
+                }
+                ClientEvent::StreamComplete { stream } => {
+                    let key = peer.open.remove(&stream).expect("open");
+                    let layout = *peer.association.stream(stream).expect("open").layout();
+                    let (file, written) = &peer.disk.files[&stream];
+                    let source = self.files.bytes(key);
+                    for segment in 0..layout.segments() {
+                        let range = layout.segment_range(segment);
+                        let range = range.start as usize..range.end as usize;
+                        if written[range.clone()].iter().all(|flag| *flag) {
+                            assert!(file[range.clone()] == source[range], "bytes differ");
+                        }
+                    }
+                    peer.association.finish_stream(now, stream, 0);
+                    peer.complete.push((stream, now - Timestamp::ZERO));
+                }
+                ClientEvent::StreamReset { stream, end } => {
+                    peer.open.remove(&stream);
+                    peer.association.finish_stream(now, stream, 1);
+                    peer.resets.push((stream, end));
+                }
+                ClientEvent::Closed(reason) => peer.closed = Some(reason),
+            }
+        }
+    }
+
+    /// Moves everything that can move now, then the clock to the next event. False when nothing will ever happen.
+    pub(crate) fn step(&mut self) -> bool {
+        self.steps += 1;
+        self.pump_server();
+        for index in 0..self.peers.len() {
+            self.pump_peer(index);
+        }
+        let mut next = self.endpoint.poll_timeout();
+        for peer in &self.peers {
+            let arrival = peer.path.next_delivery().map(Timestamp::from_nanos);
+            let timer = if peer.dead {
+                None
+            } else {
+                peer.association.poll_timeout()
+            };
+            next = [next, arrival, timer].into_iter().flatten().min();
+        }
+        let Some(next) = next else { return false };
+        self.now = self.now.max(next);
+        let now = self.now;
+        self.endpoint.handle_timeout(now);
+        for peer in &mut self.peers {
+            while let Some((direction, delivery)) = peer.path.poll_deliver(now.as_nanos()) {
+                let mut packet = delivery.payload;
+                match direction {
+                    Direction::Up => {
+                        self.endpoint
+                            .handle_datagram(now, peer.address, None, &mut packet);
+                    }
+                    Direction::Down if !peer.dead => {
+                        let from = SERVER.parse().expect("an address");
+                        peer.association.handle_datagram(
+                            now,
+                            from,
+                            None,
+                            &mut packet,
+                            &mut peer.disk,
+                        );
+                    }
+                    Direction::Down => {}
+                }
+            }
+            if !peer.dead {
+                peer.association.handle_timeout(now);
+            }
+        }
+        true
+    }
+
+    /// Runs until `done` or until `limit` of virtual time has passed; says which.
+    pub(crate) fn run_until(
+        &mut self,
+        limit: Duration,
+        mut done: impl FnMut(&Self) -> bool,
+    ) -> bool {
+        let end = self.now + limit;
+        loop {
+            if done(self) {
+                return true;
+            }
+            if self.now >= end || !self.step() {
+                self.pump_server();
+                return done(self);
+            }
+        }
+    }
+
+    /// Runs until every download is complete; panics when that takes longer than `limit`.
+    pub(crate) fn finish(&mut self, limit: Duration) -> Duration {
+        let start = self.now;
+        let done = self.run_until(limit, |world| {
+            world.peers.iter().all(|peer| peer.open.is_empty())
+        });
+        let association = self.endpoint.associations().next();
+        assert!(
+            done,
+            "not complete after {limit:?}: {:?} {:?} {:?}",
+            self.peers
+                .iter()
+                .map(|peer| (peer.open.len(), peer.closed))
+                .collect::<Vec<_>>(),
+            association.map(|a| *a.stats()),
+            association.map(|a| (a.rtt().clone(), a.cwnd(), a.datagram_bytes())),
+        );
+        self.now - start
+    }
+
+    pub(crate) fn server_stats(&self, peer: usize) -> columba_core::stats::SenderStats {
+        *self
+            .endpoint
+            .association(1000 + peer as u32)
+            .expect("open")
+            .stats()
+    }
+}
+
+/// The value that came with a segment is the one of the bytes that came.
+fn check_segment(peer: &Peer, files: &Files, stream: u32, segment: u32) {
+    let received = peer.association.stream(stream).expect("open");
+    let value = received.hash(segment).expect("announced with its value");
+    let expected = trailer_of(files.bytes(peer.open[&stream]));
+    let at = segment as usize * 32;
+    assert_eq!(value, expected[at..at + 32], "segment {segment}");
+    let range = received.layout().segment_range(segment);
+    let written = &peer.disk.files[&stream].1[range.start as usize..range.end as usize];
+    assert!(
+        written.iter().all(|flag| *flag),
+        "announced before it was whole"
+    );
+}
