@@ -225,7 +225,7 @@ mod tests {
     fn the_least_round_trip_goes_stale_unless_touched() {
         let mut queue = QueueWatch::new(at(0));
         queue.on_sample(at(0), MS * 50, true);
-        queue.on_sample(at(9_000), MS * 53, true);
+        queue.on_sample(at(9_000), MS * 101 / 2, true);
         assert!(!queue.is_stale(at(18_000)));
         queue.on_sample(at(18_000), MS * 60, true);
         assert!(queue.is_stale(at(19_001)));
