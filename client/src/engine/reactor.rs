@@ -560,10 +560,10 @@ impl<'a> Reactor<'a> {
                 }
             }
             Heard::Grant(grant) => {
-                if let Some(ip) = self.link.peer_ip {
+                if let Some(peer) = self.link.peer {
                     let rtt = self.link.connect_rtt;
                     let registry = self.poll.registry();
-                    self.transfers.on_grant(now, &grant, ip, rtt, registry);
+                    self.transfers.on_grant(now, &grant, peer, rtt, registry);
                 }
             }
             Heard::Offer {

@@ -10,7 +10,7 @@ mod outcomes;
 mod requests;
 
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -41,7 +41,7 @@ const MAX_SMALL_BYTES: u64 = 32 << 20;
 /// Complete files that may wait for their names.
 const MAX_FINISHING: usize = 8192;
 /// Jobs that may wait for a helper: more than all windows together.
-const HELPER_QUEUE: usize = 32_768;
+const HELPER_QUEUE: usize = 16_384;
 /// Names in one Get where few are asked for: each then has its own answer.
 const NAMES_ONE_BY_ONE: usize = 256;
 /// Names in one Get otherwise, and their bytes.
@@ -51,6 +51,8 @@ const NAME_BYTES_PER_GET: usize = 32 << 10;
 const STALL_AFTER: Duration = Duration::from_secs(60);
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+/// Starts go out together, at most so often: servers count frames.
+const START_EVERY: Duration = Duration::from_millis(5);
 /// How long closing the association may take.
 const LINGER: Duration = Duration::from_millis(300);
 
@@ -117,6 +119,8 @@ pub(super) struct Transfers {
     active_at: Timestamp,
     new_bytes: u64,
     progress_at: Timestamp,
+    /// No Start goes out before.
+    start_at: Timestamp,
     out: VecDeque<Event>,
 }
 
@@ -158,6 +162,7 @@ impl Transfers {
             active_at: Timestamp::ZERO,
             new_bytes: 0,
             progress_at: Timestamp::ZERO,
+            start_at: Timestamp::ZERO,
             out: VecDeque::new(),
         }
     }
@@ -296,16 +301,19 @@ impl Transfers {
         &mut self,
         now: Timestamp,
         grant: &Grant,
-        server_ip: IpAddr,
+        peer: SocketAddr,
         rtt: Option<Duration>,
         registry: &Registry,
     ) {
         if self.flow.is_some() || self.stopping {
             return;
         }
+        // The address as it is, the zone of an IPv6 one included.
+        let mut server = peer;
+        server.set_port(grant.udp_port);
         let config = FlowConfig {
             encrypted: self.config.security.is_encrypted(),
-            server_ip,
+            server,
             initial_rtt: rtt,
             max_datagram: self.config.transfer.max_datagram,
             handshake_timeout: self.config.connect_for,
@@ -499,7 +507,7 @@ impl Transfers {
     /// Streams to start, in both the association and (by the caller) over control.
     pub(super) fn starts(&mut self, now: Timestamp) -> Vec<StartEntry> {
         let mut entries = Vec::new();
-        if self.flow.is_none() || self.flow_epoch != self.epoch || self.stopping {
+        if !self.may_start() || now < self.start_at {
             return entries;
         }
         while let Some(key) = self.refetch.pop_front() {
@@ -514,7 +522,17 @@ impl Transfers {
         while let Some(key) = self.ready.pop_front() {
             entries.extend(self.start_one(now, key, None));
         }
+        if !entries.is_empty() {
+            self.start_at = now + START_EVERY;
+        }
         entries
+    }
+
+    /// Whether there is something to start, and an association of this connection to start it in.
+    fn may_start(&self) -> bool {
+        let wanted = !self.ready.is_empty() || !self.refetch.is_empty();
+        let granted = self.flow.is_some() && self.flow_epoch == self.epoch;
+        wanted && granted && !self.stopping && self.closing_since.is_none()
     }
 
     fn start_one(
@@ -609,13 +627,16 @@ impl Transfers {
         }
     }
 
-    /// The association of an earlier connection ends with its last stream.
+    /// An association ends with its last stream when it is of an earlier connection, or when
+    /// nothing is asked for; `Closed` follows.
     fn retire_flow(&mut self, now: Timestamp) {
-        let old = self.flow_epoch != self.epoch && self.by_stream.is_empty();
-        if old && let Some(flow) = &mut self.flow {
+        let unused = self.flow_epoch != self.epoch || self.requests.is_empty();
+        if unused
+            && self.by_stream.is_empty()
+            && let Some(flow) = &mut self.flow
+        {
             flow.association.close(now);
             flow.on_time(now, 0);
-            self.flow = None;
         }
     }
 
@@ -687,9 +708,14 @@ impl Transfers {
             return Some(now);
         }
         let association = flow.and_then(|flow| flow.association.poll_timeout());
-        let progress = self.is_busy().then(|| self.progress_at.max(now));
+        let progress = self.is_busy() && !self.stopping;
+        let progress = progress.then(|| self.progress_at.max(now));
+        let starts = self.may_start().then_some(self.start_at);
         let linger = self.closing_since.map(|since| since + LINGER);
-        [association, progress, linger].into_iter().flatten().min()
+        [association, progress, starts, linger]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Keeps what can be resumed and receives no more.

@@ -458,7 +458,9 @@ impl Transfers {
     pub(super) fn on_closed(&mut self, reason: CloseReason) {
         self.flow = None;
         self.open_sent = false;
-        if self.requests.is_empty() || self.stopping {
+        // Closed by ourselves: it was not needed any more, or belonged to a lost connection.
+        let ours = matches!(reason, CloseReason::Finished | CloseReason::Local);
+        if ours || self.requests.is_empty() || self.stopping {
             return;
         }
         let server = self.config.server.to_string();
