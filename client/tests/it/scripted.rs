@@ -428,28 +428,30 @@ impl Server {
                 reply(Frame::Grant(grant));
             }
             Frame::Get { request, names } => {
+                let mut found = Vec::new();
                 for name in names {
                     let offers = self.offers(name);
-                    let entries: Vec<OfferEntry<'_>> = offers
-                        .iter()
-                        .map(|(file, name, size, version)| OfferEntry {
-                            file: *file,
-                            name,
-                            size: *size,
-                            version: *version,
-                        })
-                        .collect();
-                    if entries.is_empty() {
+                    if offers.is_empty() {
                         let text = format!("there is no file {name}");
                         reply(error(ControlError::NoSuchFile, false, *request, &text));
                     }
-                    for (page, last) in pages(&entries) {
-                        reply(Frame::Offer {
-                            request: *request,
-                            last: last && names.last() == Some(name),
-                            entries: page.to_vec(),
-                        });
-                    }
+                    found.extend(offers);
+                }
+                let entries: Vec<OfferEntry<'_>> = found
+                    .iter()
+                    .map(|(file, name, size, version)| OfferEntry {
+                        file: *file,
+                        name,
+                        size: *size,
+                        version: *version,
+                    })
+                    .collect();
+                for (page, last) in pages(&entries) {
+                    reply(Frame::Offer {
+                        request: *request,
+                        last,
+                        entries: page.to_vec(),
+                    });
                 }
             }
             Frame::Start { entries } => {
