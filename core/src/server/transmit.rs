@@ -102,18 +102,19 @@ impl ServerAssociation {
         })
     }
 
-    /// Bytes that window and credit leave; zero when not even one full packet fits.
+    /// Bytes that window and credit leave; zero when not even one full packet fits. With nothing in flight one packet
+    /// always may go, unless the client gives no credit at all.
     fn window_room(&self) -> u64 {
         let in_flight = self.sent.in_flight_bytes();
-        let room = self
-            .congestion
-            .cwnd()
-            .min(self.credit)
-            .saturating_sub(in_flight);
-        if room < self.mtu.current() as u64 && in_flight > 0 {
-            0
-        } else {
+        let full = self.mtu.current() as u64;
+        let window = self.congestion.cwnd().min(self.credit);
+        let room = window.saturating_sub(in_flight);
+        if room >= full {
             room
+        } else if in_flight == 0 && self.credit > 0 {
+            full
+        } else {
+            0
         }
     }
 
