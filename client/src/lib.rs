@@ -19,3 +19,5 @@ pub mod progress;
 pub mod storage;
 pub mod swarm;
 pub mod values;
+
+pub use download::{GetSummary, get};

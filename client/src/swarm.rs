@@ -428,8 +428,10 @@ impl<'a> Swarm<'a> {
         let tally = &mut self.tally;
         let missing = tally.expected.saturating_sub(tally.delivered);
         // What never came counts as a value, too: the time for which it was waited.
-        let waited = u64::try_from(STRAGGLERS_FOR.as_micros()).unwrap_or(MAX_LATENCY_US);
-        tally.latency_us.saturating_record_n(waited, missing);
+        if missing > 0 {
+            let waited = u64::try_from(STRAGGLERS_FOR.as_micros()).unwrap_or(MAX_LATENCY_US);
+            tally.latency_us.saturating_record_n(waited, missing);
+        }
         let tally = &self.tally;
         let latency = &tally.latency_us;
         let at = |quantile| latency.value_at_quantile(quantile);

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ pub(crate) struct Link {
     greeting: Bytes,
     decoder: FrameDecoder,
     more_to_read: bool,
-    pub(crate) peer_ip: Option<IpAddr>,
+    pub(crate) peer: Option<SocketAddr>,
     pub(crate) connect_rtt: Option<Duration>,
     news: VecDeque<LinkNews>,
 }
@@ -150,7 +150,7 @@ impl Link {
             greeting,
             decoder: FrameDecoder::new(framing, Side::Server),
             more_to_read: false,
-            peer_ip: None,
+            peer: None,
             connect_rtt: None,
             news: VecDeque::new(),
         })
@@ -396,7 +396,7 @@ impl Link {
     ) {
         let failure = match self.progress(now, &mut stream, &mut connected, since) {
             Ok(()) if now < self.attempt_deadline(since) => {
-                self.peer_ip = Some(address.ip());
+                self.peer = Some(address);
                 self.state = State::Trying {
                     stream,
                     address,

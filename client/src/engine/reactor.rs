@@ -203,7 +203,7 @@ impl<'a> Reactor<'a> {
             password: &self.config.password,
             software,
         })];
-        let asked = self.transfers.asks_for_all();
+        let asked = self.transfers.asks(self.clock.now());
         if self.transfers.wants_open() {
             frames.push(open_frame(&self.config));
         }
@@ -348,8 +348,6 @@ impl<'a> Reactor<'a> {
                 target,
             } => {
                 self.transfers.request(now, request, &names, target)?;
-                let asked = self.transfers.asks(request);
-                self.send_asked(&asked);
                 return Ok(());
             }
             Command::Finish => {
@@ -406,8 +404,8 @@ impl<'a> Reactor<'a> {
         if !self.link.is_up() {
             return Ok(());
         }
-        let again = self.transfers.asks_again();
-        self.send_asked(&again);
+        let asked = self.transfers.asks(now);
+        self.send_asked(&asked);
         let entries = self.transfers.starts(now);
         if entries.is_empty() {
             return self.flush_link(now);
@@ -560,10 +558,10 @@ impl<'a> Reactor<'a> {
                 }
             }
             Heard::Grant(grant) => {
-                if let Some(ip) = self.link.peer_ip {
+                if let Some(peer) = self.link.peer {
                     let rtt = self.link.connect_rtt;
                     let registry = self.poll.registry();
-                    self.transfers.on_grant(now, &grant, ip, rtt, registry);
+                    self.transfers.on_grant(now, &grant, peer, rtt, registry);
                 }
             }
             Heard::Offer {
@@ -606,7 +604,11 @@ impl<'a> Reactor<'a> {
                 _ => error,
             });
         }
-        if request != 0 && self.transfers.on_refused(request, code, text) {
+        let now = self.clock.now();
+        if request != 0 && self.transfers.on_refused(now, request, code, text) {
+            return Ok(());
+        }
+        if code == ControlError::TooManyTransfers && self.transfers.open_later(now) {
             return Ok(());
         }
         if self.transfers.is_busy()

@@ -21,7 +21,7 @@ const RECEIVE_BUDGET: usize = 16;
 /// How the association is to be opened.
 pub(super) struct FlowConfig {
     pub(super) encrypted: bool,
-    pub(super) server_ip: IpAddr,
+    pub(super) server: SocketAddr,
     pub(super) initial_rtt: Option<Duration>,
     pub(super) max_datagram: u16,
     pub(super) handshake_timeout: Duration,
@@ -47,7 +47,7 @@ impl Flow {
         credit_bytes: u64,
         registry: &Registry,
     ) -> io::Result<Self> {
-        let any: IpAddr = if config.server_ip.is_ipv4() {
+        let any: IpAddr = if config.server.is_ipv4() {
             Ipv4Addr::UNSPECIFIED.into()
         } else {
             Ipv6Addr::UNSPECIFIED.into()
@@ -72,7 +72,7 @@ impl Flow {
                 id: grant.association,
                 secrets,
                 cell_bytes: grant.cell_bytes,
-                server: SocketAddr::new(config.server_ip, grant.udp_port),
+                server: config.server,
                 max_datagram,
                 credit: credit(&socket, credit_bytes),
                 initial_rtt: config.initial_rtt.unwrap_or(INITIAL_RTT),

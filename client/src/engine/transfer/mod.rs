@@ -4,24 +4,27 @@
 //! prepared by a helper (`admit`), asked for (`starts`), received ([`flow`]), hashed and judged
 //! segment by segment and given its name ([`outcomes`]). `turn` moves everything that can move.
 
+mod asking;
 mod download;
 mod flow;
 mod outcomes;
 mod requests;
 
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use columba_core::client::ClientEvent;
-use columba_core::control::limits::{MAX_GET_NAMES, MAX_STREAM_ID};
+use columba_core::control::limits::MAX_STREAM_ID;
 use columba_core::control::{ControlError, Grant, StartEntry};
 use columba_core::units::Timestamp;
 use columba_net::clock::Clock;
 use mio::{Registry, Token};
 
+pub(super) use self::asking::Asked;
+use self::asking::Asking;
 use self::download::{Download, Stage};
 use self::flow::{Flow, FlowConfig};
 use self::requests::Request;
@@ -31,7 +34,7 @@ use crate::exit_code::ClientError;
 use crate::storage::assembly::Assemblies;
 use crate::storage::verify::{Notify, SegmentJob, Verifier};
 use crate::storage::worker::{Job, Worker};
-use crate::storage::{FileKey, MAX_FILE_BYTES, StorageError, VersionTag};
+use crate::storage::{FileKey, StorageError, VersionTag};
 
 /// Segment buffers, 1 MiB each.
 const SEGMENT_BUFFERS: usize = 64;
@@ -41,16 +44,17 @@ const MAX_SMALL_BYTES: u64 = 32 << 20;
 /// Complete files that may wait for their names.
 const MAX_FINISHING: usize = 8192;
 /// Jobs that may wait for a helper: more than all windows together.
-const HELPER_QUEUE: usize = 32_768;
-/// Names in one Get where few are asked for: each then has its own answer.
-const NAMES_ONE_BY_ONE: usize = 256;
-/// Names in one Get otherwise, and their bytes.
-const NAMES_PER_GET: usize = 1024;
-const NAME_BYTES_PER_GET: usize = 32 << 10;
+const HELPER_QUEUE: usize = 16_384;
 /// Without any progress for so long a download has stalled.
 const STALL_AFTER: Duration = Duration::from_secs(60);
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+/// Starts go out together, at most so often: servers count frames.
+const START_EVERY: Duration = Duration::from_millis(5);
+/// When a refused Open is repeated.
+const OPEN_AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// How often it is repeated.
+const MAX_OPENS: u32 = 50;
 /// How long closing the association may take.
 const LINGER: Duration = Duration::from_millis(300);
 
@@ -62,9 +66,6 @@ pub(super) struct Offered {
     pub(super) size: u64,
     pub(super) version: VersionTag,
 }
-
-/// A Get to send: its number and names.
-pub(super) type Asked = (u32, Vec<String>);
 
 struct Helpers {
     verifier: Verifier,
@@ -93,17 +94,13 @@ pub(super) struct Transfers {
     /// Segments that found the hashers' queue full.
     unhashed: VecDeque<SegmentJob>,
     requests: HashMap<u32, Request>,
-    /// Which request a Get's number belongs to, and its only name if it has just one.
-    asked: HashMap<u32, (u32, Option<String>)>,
-    next_asked: u32,
+    asking: Asking,
     downloads: HashMap<FileKey, Download>,
     next_key: u32,
     waiting: VecDeque<FileKey>,
     ready: VecDeque<FileKey>,
     /// Files with segments to fetch again.
     refetch: VecDeque<FileKey>,
-    /// Files to ask for again, for they changed.
-    ask_again: VecDeque<(u32, String)>,
     by_stream: HashMap<u32, FileKey>,
     next_stream: u32,
     window: Window,
@@ -112,11 +109,16 @@ pub(super) struct Transfers {
     flow_epoch: u64,
     epoch: u64,
     open_sent: bool,
+    /// No Open goes out before.
+    open_at: Timestamp,
+    open_tries: u32,
     stopping: bool,
     closing_since: Option<Timestamp>,
     active_at: Timestamp,
     new_bytes: u64,
     progress_at: Timestamp,
+    /// No Start goes out before.
+    start_at: Timestamp,
     out: VecDeque<Event>,
 }
 
@@ -138,14 +140,12 @@ impl Transfers {
             assemblies: Assemblies::new(SEGMENT_BUFFERS),
             unhashed: VecDeque::new(),
             requests: HashMap::new(),
-            asked: HashMap::new(),
-            next_asked: 1,
+            asking: Asking::default(),
             downloads: HashMap::new(),
             next_key: 0,
             waiting: VecDeque::new(),
             ready: VecDeque::new(),
             refetch: VecDeque::new(),
-            ask_again: VecDeque::new(),
             by_stream: HashMap::new(),
             next_stream: 1,
             window: Window::default(),
@@ -153,11 +153,14 @@ impl Transfers {
             flow_epoch: 0,
             epoch: 0,
             open_sent: false,
+            open_at: Timestamp::ZERO,
+            open_tries: 0,
             stopping: false,
             closing_since: None,
             active_at: Timestamp::ZERO,
             new_bytes: 0,
             progress_at: Timestamp::ZERO,
+            start_at: Timestamp::ZERO,
             out: VecDeque::new(),
         }
     }
@@ -192,7 +195,9 @@ impl Transfers {
         if self.helpers.is_none() {
             self.helpers = Some(self.start_helpers()?);
         }
-        self.requests.insert(id, Request::new(names, target));
+        let mut request = Request::new(names, target);
+        request.unanswered = self.asking.add(id, &request.names());
+        self.requests.insert(id, request);
         self.active_at = now;
         Ok(())
     }
@@ -218,77 +223,25 @@ impl Transfers {
         })
     }
 
-    /// A new connection begins: what was asked on the old one has no answer.
-    pub(super) fn on_connecting(&mut self) {
-        self.epoch += 1;
-        self.open_sent = false;
-        self.asked.clear();
-        for request in self.requests.values_mut() {
-            request.unanswered = 0;
-        }
-    }
-
-    /// The Gets for a request that was not asked for on this connection.
-    pub(super) fn asks(&mut self, id: u32) -> Vec<Asked> {
-        let Some(request) = self.requests.get_mut(&id) else {
-            return Vec::new();
-        };
-        let mut gets = Vec::new();
-        let one_by_one = request.names().len() <= NAMES_ONE_BY_ONE;
-        let limit = if one_by_one { 1 } else { NAMES_PER_GET };
-        const { assert!(NAMES_PER_GET <= MAX_GET_NAMES) };
-        let mut names: Vec<String> = Vec::new();
-        let mut bytes = 0;
-        for name in request.names() {
-            if names.len() == limit || bytes + name.len() > NAME_BYTES_PER_GET && bytes > 0 {
-                gets.push(std::mem::take(&mut names));
-                bytes = 0;
-            }
-            bytes += name.len() + 2;
-            names.push(name.to_owned());
-        }
-        gets.push(names);
-        request.unanswered += gets.len();
-        gets.into_iter()
-            .map(|names| self.number_get(id, names))
-            .collect()
-    }
-
-    fn number_get(&mut self, id: u32, names: Vec<String>) -> Asked {
-        let number = self.next_asked;
-        self.next_asked = self.next_asked.wrapping_add(1).max(1);
-        let only = match &names[..] {
-            [only] => Some(only.clone()),
-            _ => None,
-        };
-        self.asked.insert(number, (id, only));
-        (number, names)
-    }
-
-    /// All Gets for a new connection.
-    pub(super) fn asks_for_all(&mut self) -> Vec<Asked> {
-        let mut ids: Vec<u32> = self.requests.keys().copied().collect();
-        ids.sort_unstable();
-        ids.into_iter().flat_map(|id| self.asks(id)).collect()
-    }
-
-    /// Gets for files that changed.
-    pub(super) fn asks_again(&mut self) -> Vec<Asked> {
-        let mut gets = Vec::new();
-        while let Some((id, name)) = self.ask_again.pop_front() {
-            if let Some(request) = self.requests.get_mut(&id) {
-                request.unanswered += 1;
-                gets.push(self.number_get(id, vec![name]));
-            }
-        }
-        gets
-    }
-
     /// Whether an association should be asked for now.
     pub(super) fn wants_open(&mut self) -> bool {
+        let now = self.clock.now();
         let wants = self.is_busy() && self.flow.is_none() && !self.open_sent && !self.stopping;
+        let wants = wants && now >= self.open_at;
         self.open_sent |= wants;
         wants
+    }
+
+    /// When the server has not forgotten our last association yet, another one is asked for a
+    /// little later; `false` when that is not why it refused.
+    pub(super) fn open_later(&mut self, now: Timestamp) -> bool {
+        let again = self.open_sent && self.flow_epoch == self.epoch && self.open_tries < MAX_OPENS;
+        if again {
+            self.open_tries += 1;
+            self.open_sent = false;
+            self.open_at = now + OPEN_AGAIN_AFTER;
+        }
+        again
     }
 
     /// The server grants an association.
@@ -296,16 +249,19 @@ impl Transfers {
         &mut self,
         now: Timestamp,
         grant: &Grant,
-        server_ip: IpAddr,
+        peer: SocketAddr,
         rtt: Option<Duration>,
         registry: &Registry,
     ) {
         if self.flow.is_some() || self.stopping {
             return;
         }
+        // The address as it is, the zone of an IPv6 one included.
+        let mut server = peer;
+        server.set_port(grant.udp_port);
         let config = FlowConfig {
             encrypted: self.config.security.is_encrypted(),
-            server_ip,
+            server,
             initial_rtt: rtt,
             max_datagram: self.config.transfer.max_datagram,
             handshake_timeout: self.config.connect_for,
@@ -316,6 +272,7 @@ impl Transfers {
             Ok(flow) => {
                 self.flow = Some(flow);
                 self.flow_epoch = self.epoch;
+                self.open_tries = 0;
                 self.next_stream = 1;
                 self.active_at = now;
             }
@@ -323,129 +280,6 @@ impl Transfers {
                 action: "open a UDP socket",
                 source: std::io::Error::new(source.kind(), source.to_string()),
             }),
-        }
-    }
-
-    /// A page of offers.
-    pub(super) fn on_offer(&mut self, now: Timestamp, get: u32, last: bool, files: Vec<Offered>) {
-        let Some((id, _)) = self.asked.get(&get).cloned() else {
-            return;
-        };
-        self.active_at = now;
-        for offered in files {
-            self.offer_one(id, &offered);
-        }
-        if last {
-            self.answered(get, id);
-        }
-    }
-
-    fn answered(&mut self, get: u32, id: u32) {
-        self.asked.remove(&get);
-        if let Some(request) = self.requests.get_mut(&id) {
-            request.unanswered = request.unanswered.saturating_sub(1);
-        }
-        self.end_if_over(id);
-    }
-
-    fn offer_one(&mut self, id: u32, offered: &Offered) {
-        let Some(request) = self.requests.get_mut(&id) else {
-            return;
-        };
-        if let Some(key) = request.offered.get(&offered.name).copied() {
-            self.offered_again(key, offered);
-            return;
-        }
-        let key = FileKey(self.next_key);
-        self.next_key += 1;
-        request.offered.insert(offered.name.clone(), key);
-        request.unfinished += 1;
-        request.total_bytes += offered.size;
-        let local = request.local_path(&offered.name);
-        let too_large = offered.size > MAX_FILE_BYTES;
-        let mut download = Download::new(
-            id,
-            &offered.name,
-            offered.file,
-            std::path::PathBuf::new(),
-            if too_large { 0 } else { offered.size },
-            offered.version,
-        );
-        let refused = match local {
-            Ok(_) if too_large => Some(ClientError::Server(format!(
-                "the file is too large: {} bytes, at most {MAX_FILE_BYTES} can be fetched",
-                offered.size
-            ))),
-            Ok(local) => {
-                download.relative = local;
-                None
-            }
-            Err(error) => Some(error.into()),
-        };
-        self.downloads.insert(key, download);
-        match refused {
-            Some(error) => self.fail(key, error),
-            None => self.waiting.push_back(key),
-        }
-    }
-
-    /// The same name once more: after a reconnect, or because the file changed.
-    fn offered_again(&mut self, key: FileKey, offered: &Offered) {
-        let Some(download) = self.downloads.get_mut(&key) else {
-            return;
-        };
-        let same = download.version == offered.version && download.size_bytes == offered.size;
-        download.file = offered.file;
-        match download.stage {
-            Stage::AskedAgain => {
-                download.reset(
-                    offered.file,
-                    offered.size.min(MAX_FILE_BYTES),
-                    offered.version,
-                );
-                self.waiting.push_back(key);
-            }
-            Stage::Waiting => {
-                download.size_bytes = offered.size.min(MAX_FILE_BYTES);
-                download.version = offered.version;
-            }
-            Stage::Ready if !same => self.start_over(key),
-            Stage::Ready
-            | Stage::Preparing
-            | Stage::Running
-            | Stage::Finishing
-            | Stage::Failed
-            | Stage::StartingOver => {}
-        }
-    }
-
-    /// The server refused a Get, or one name of it.
-    pub(super) fn on_refused(&mut self, get: u32, code: ControlError, text: &str) -> bool {
-        let Some((id, only)) = self.asked.get(&get).cloned() else {
-            return false;
-        };
-        let error = ClientError::from_server(code, text);
-        let file = only.clone().unwrap_or_default();
-        // The name may be one that was there and has changed.
-        let known = self
-            .requests
-            .get(&id)
-            .and_then(|request| request.offered.get(&file))
-            .copied();
-        match known {
-            Some(key) => self.fail(key, error),
-            None => self.tell(id, GetEvent::Failed { file, error }),
-        }
-        if only.is_some() {
-            self.answered(get, id);
-        }
-        true
-    }
-
-    fn end_if_over(&mut self, id: u32) {
-        if self.requests.get(&id).is_some_and(Request::is_over) {
-            self.requests.remove(&id);
-            self.tell(id, GetEvent::Finished);
         }
     }
 
@@ -499,7 +333,7 @@ impl Transfers {
     /// Streams to start, in both the association and (by the caller) over control.
     pub(super) fn starts(&mut self, now: Timestamp) -> Vec<StartEntry> {
         let mut entries = Vec::new();
-        if self.flow.is_none() || self.flow_epoch != self.epoch || self.stopping {
+        if !self.may_start() || now < self.start_at {
             return entries;
         }
         while let Some(key) = self.refetch.pop_front() {
@@ -514,7 +348,17 @@ impl Transfers {
         while let Some(key) = self.ready.pop_front() {
             entries.extend(self.start_one(now, key, None));
         }
+        if !entries.is_empty() {
+            self.start_at = now + START_EVERY;
+        }
         entries
+    }
+
+    /// Whether there is something to start, and an association of this connection to start it in.
+    fn may_start(&self) -> bool {
+        let wanted = !self.ready.is_empty() || !self.refetch.is_empty();
+        let granted = self.flow.is_some() && self.flow_epoch == self.epoch;
+        wanted && granted && !self.stopping && self.closing_since.is_none()
     }
 
     fn start_one(
@@ -609,13 +453,16 @@ impl Transfers {
         }
     }
 
-    /// The association of an earlier connection ends with its last stream.
+    /// An association ends with its last stream when it is of an earlier connection, or when
+    /// nothing is asked for; `Closed` follows.
     fn retire_flow(&mut self, now: Timestamp) {
-        let old = self.flow_epoch != self.epoch && self.by_stream.is_empty();
-        if old && let Some(flow) = &mut self.flow {
+        let unused = self.flow_epoch != self.epoch || self.requests.is_empty();
+        if unused
+            && self.by_stream.is_empty()
+            && let Some(flow) = &mut self.flow
+        {
             flow.association.close(now);
             flow.on_time(now, 0);
-            self.flow = None;
         }
     }
 
@@ -687,9 +534,18 @@ impl Transfers {
             return Some(now);
         }
         let association = flow.and_then(|flow| flow.association.poll_timeout());
-        let progress = self.is_busy().then(|| self.progress_at.max(now));
+        let progress = self.is_busy() && !self.stopping;
+        let progress = progress.then(|| self.progress_at.max(now));
+        let starts = self.may_start().then_some(self.start_at);
+        let open = (self.is_busy() && self.flow.is_none() && !self.open_sent)
+            .then_some(self.open_at)
+            .filter(|at| *at > now);
+        let ask = self.asking.deadline().filter(|at| *at > now);
         let linger = self.closing_since.map(|since| since + LINGER);
-        [association, progress, linger].into_iter().flatten().min()
+        [association, progress, starts, open, ask, linger]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Keeps what can be resumed and receives no more.

@@ -157,8 +157,8 @@ impl Transfers {
             }
             Stage::StartingOver => {
                 download.stage = Stage::AskedAgain;
-                let again = (download.request, download.name.clone());
-                self.ask_again.push_back(again);
+                let (request, name) = (download.request, download.name.clone());
+                self.ask_again(request, &name);
             }
             Stage::Waiting
             | Stage::Preparing
@@ -403,7 +403,7 @@ impl Transfers {
         }
         let mut ids: Vec<u32> = self.requests.keys().copied().collect();
         ids.sort_unstable();
-        self.asked.clear();
+        self.asking.clear();
         for id in ids {
             let Some(request) = self.requests.get_mut(&id) else {
                 continue;
@@ -458,7 +458,9 @@ impl Transfers {
     pub(super) fn on_closed(&mut self, reason: CloseReason) {
         self.flow = None;
         self.open_sent = false;
-        if self.requests.is_empty() || self.stopping {
+        // Closed by ourselves: it was not needed any more, or belonged to a lost connection.
+        let ours = matches!(reason, CloseReason::Finished | CloseReason::Local);
+        if ours || self.requests.is_empty() || self.stopping {
             return;
         }
         let server = self.config.server.to_string();
