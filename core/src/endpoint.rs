@@ -20,6 +20,9 @@ use crate::wire::ParsedHeader;
 /// What one association may send before the next has its turn: one full train.
 const QUANTUM_BYTES: i64 = MAX_TRAIN_BYTES as i64;
 
+/// No timer is armed closer than this.
+const TIMER_GRANULARITY: Duration = Duration::from_micros(20);
+
 /// A packet or train of packets to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outgoing {
@@ -357,9 +360,11 @@ impl Endpoint {
         if let Some(release) = association.pacing_release(now) {
             deadline = deadline.min(release);
         }
-        if let Some(tail) = association.tail_deadline() {
+        if let Some(tail) = association.tail_deadline(now) {
             deadline = deadline.min(tail);
         }
+        // Whatever is due already was tried just now: a timer in the past would spin.
+        let deadline = deadline.max(now + TIMER_GRANULARITY);
         if self.wheel.deadline(slot) != Some(deadline) {
             self.wheel.arm(slot, deadline);
         }

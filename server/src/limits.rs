@@ -66,9 +66,6 @@ pub const MAX_SHARED_FILES: usize = 4_000_000;
 /// Folders below folders.
 pub const MAX_FOLDER_DEPTH: usize = 64;
 
-/// An index younger than this is taken as it is.
-pub const INDEX_FRESH: Duration = Duration::from_secs(1);
-
 /// Bytes of cached hashes (32 for each MiB of files).
 pub const MAX_CACHED_HASH_BYTES: usize = 64 * 1_024 * 1_024;
 

@@ -94,6 +94,16 @@ impl<T> Slots<T> {
         self.entries.try_remove(id.index()).map(|(_, entry)| entry)
     }
 
+    /// The id of what is in this place now.
+    #[must_use]
+    pub fn id_at(&self, index: usize) -> Option<SlotId> {
+        let &(generation, _) = self.entries.get(index)?;
+        Some(SlotId {
+            index: u32::try_from(index).ok()?,
+            generation,
+        })
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {

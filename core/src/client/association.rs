@@ -117,8 +117,9 @@ pub struct ClientAssociation {
     /// Smallest packets waiting to be sent: answers to challenges and pings.
     echoes: VecDeque<(Kind, u64)>,
     syns_left: u32,
-    cookies: VecDeque<u64>,
-    last_cookie: u64,
+    /// Cookies to echo, with the size of the SYN-ACK that brought each.
+    cookies: VecDeque<(u64, u16)>,
+    last_cookie: (u64, u16),
     tries: u32,
     /// Next time the handshake or CLOSE is repeated.
     repeat_at: Timestamp,
@@ -168,7 +169,7 @@ impl ClientAssociation {
             echoes: VecDeque::new(),
             syns_left: 0,
             cookies: VecDeque::new(),
-            last_cookie: 0,
+            last_cookie: (0, 0),
             tries: 0,
             repeat_at: now,
             done_at: None,
@@ -370,7 +371,7 @@ impl ClientAssociation {
                 .opener
                 .open_in_place(number, header.key_phase, packet, header.len());
             let body: &[u8] = opened.ok_or(DropReason::Unauthentic)?;
-            self.on_small(now, header, body)?;
+            self.on_small(now, header, body, bytes)?;
         }
         self.received.insert(number);
         self.note_received(now, ecn, bytes, number, expected, eliciting);
@@ -408,10 +409,11 @@ impl ClientAssociation {
         now: Timestamp,
         header: ParsedHeader,
         body: &[u8],
+        bytes: usize,
     ) -> Result<(), DropReason> {
         let echo = || Echo::ref_from_bytes(body).map_err(|_| DropReason::Unparsable);
         match header.kind {
-            Kind::SynAck => self.on_syn_ack(now, body)?,
+            Kind::SynAck => self.on_syn_ack(now, body, bytes)?,
             Kind::Probe | Kind::Data => {}
             Kind::Ping => self.push_echo(Kind::Pong, echo()?.token.get()),
             Kind::PathChallenge => self.push_echo(Kind::PathResponse, echo()?.token.get()),
@@ -470,7 +472,7 @@ impl ClientAssociation {
         self.rtt_histogram.saturating_record(micros);
     }
 
-    fn on_syn_ack(&mut self, now: Timestamp, body: &[u8]) -> Result<(), DropReason> {
+    fn on_syn_ack(&mut self, now: Timestamp, body: &[u8], bytes: usize) -> Result<(), DropReason> {
         let (ack, _) = SynAck::ref_from_prefix(body).map_err(|_| DropReason::Unparsable)?;
         if self.phase == Phase::Connecting {
             self.phase = Phase::Confirming;
@@ -479,7 +481,8 @@ impl ClientAssociation {
             self.sample_rtt(now, now - Timestamp::from_nanos(ack.time.get()));
             self.events.push_back(ClientEvent::Established);
         }
-        self.last_cookie = ack.cookie.get();
+        // A datagram has at most 65,507 bytes.
+        self.last_cookie = (ack.cookie.get(), u16::try_from(bytes).unwrap_or(u16::MAX));
         if self.cookies.len() < 8 {
             self.cookies.push_back(self.last_cookie);
         }
@@ -579,7 +582,8 @@ impl ClientAssociation {
             Phase::Closed => None,
             Phase::Connecting => self.write_syn(now, buffer),
             Phase::Closing => self
-                .write_done(now, buffer)
+                .write_ack(now, buffer)
+                .or_else(|| self.write_done(now, buffer))
                 .or_else(|| self.write_close(now, buffer)),
             Phase::Confirming | Phase::Open => self
                 .write_handshake_ack(buffer)
@@ -626,10 +630,12 @@ impl ClientAssociation {
     }
 
     fn write_handshake_ack(&mut self, out: &mut [u8]) -> Option<usize> {
-        let cookie = self.cookies.pop_front()?;
+        let (cookie, bytes) = self.cookies.pop_front()?;
         let ack = HandshakeAck {
             cookie: U64::new(cookie),
             credit: U32::new(self.config.credit),
+            bytes: U16::new(bytes),
+            reserved: U16::ZERO,
         };
         Some(self.write(Kind::HandshakeAck, ack.as_bytes(), 0, out))
     }

@@ -45,6 +45,8 @@ pub struct RateSample {
     pub lost: u64,
     /// Bytes this very acknowledgement delivered.
     pub newly_acked: u64,
+    /// When the packet was sent.
+    pub sent_time: Timestamp,
 }
 
 /// The connection's delivery state (`C.*` in the draft). All counters are 64 bits of bytes.
@@ -119,6 +121,7 @@ impl DeliveryRate {
             tx_in_flight: newest.tx_in_flight,
             lost: self.lost.saturating_sub(newest.lost),
             newly_acked: newly_delivered_bytes,
+            sent_time: newest_sent_time,
         })
     }
 

@@ -7,6 +7,7 @@
 //! [`delivery_rate`]. Bytes are UDP payload bytes everywhere; path probes (MTU) are not reported.
 
 pub mod aimd;
+pub mod bbr;
 pub mod cubic;
 pub mod delivery_rate;
 
@@ -107,8 +108,11 @@ pub trait CongestionController {
 }
 
 /// The algorithms a user can choose from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Algorithm {
+    /// The default: models the path and tells loss from congestion.
+    #[default]
+    Bbr,
     /// The standard of today's TCP (RFC 9438): loss is congestion.
     Cubic,
     /// One more per expected acknowledgement, half per unexpected one.
@@ -117,12 +121,13 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Cubic, Self::Aimd];
+    pub const ALL: [Self; 3] = [Self::Bbr, Self::Cubic, Self::Aimd];
 
     /// The name as the user writes it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Bbr => "bbr",
             Self::Cubic => "cubic",
             Self::Aimd => "aimd",
         }
@@ -158,6 +163,8 @@ impl FromStr for Algorithm {
 )]
 #[derive(Clone, Debug)]
 pub enum Controller {
+    /// See [`bbr`].
+    Bbr(bbr::Bbr),
     /// See [`cubic`].
     Cubic(cubic::Cubic),
     /// See [`aimd`].
@@ -169,6 +176,7 @@ impl Controller {
     #[must_use]
     pub fn new(algorithm: Algorithm, now: Timestamp, datagram_bytes: u64) -> Self {
         match algorithm {
+            Algorithm::Bbr => Self::Bbr(bbr::Bbr::new(now, datagram_bytes)),
             Algorithm::Cubic => Self::Cubic(cubic::Cubic::new(now, datagram_bytes)),
             Algorithm::Aimd => Self::Aimd(aimd::Aimd::new(datagram_bytes)),
         }
@@ -179,6 +187,7 @@ impl Controller {
 macro_rules! dispatch {
     ($self:ident, $controller:ident => $call:expr) => {
         match $self {
+            Controller::Bbr($controller) => $call,
             Controller::Cubic($controller) => $call,
             Controller::Aimd($controller) => $call,
         }
@@ -236,6 +245,11 @@ fn rate_over(bytes: u64, span: Duration) -> u64 {
     let rate = u128::from(bytes) * 1_000_000_000 / span.as_nanos().max(1);
     u64::try_from(rate).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod scenarios;
+#[cfg(test)]
+mod sim;
 
 #[cfg(test)]
 mod tests {

@@ -173,6 +173,36 @@ pub struct ServerAssociation {
     pub(crate) drops: DropCounters,
 }
 
+impl std::fmt::Debug for ServerAssociation {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let waiting = self
+            .slots
+            .iter()
+            .flatten()
+            .map(|s| (s.id, s.blocked, s.is_all_sent()));
+        formatter
+            .debug_struct("ServerAssociation")
+            .field("id", &self.config.id)
+            .field("phase", &self.phase)
+            .field("path", &self.path)
+            .field(
+                "in_flight",
+                &(self.sent.in_flight_packets(), self.sent.in_flight_bytes()),
+            )
+            .field(
+                "queues",
+                &(self.queue.len(), self.resend.len(), self.control.len()),
+            )
+            .field("cwnd_and_credit", &(self.congestion.cwnd(), self.credit))
+            .field("pacing_rate", &self.congestion.pacing_rate())
+            .field("datagram_bytes", &self.mtu.current())
+            .field("timeout_count", &self.timeout_count)
+            .field("streams", &waiting.collect::<Vec<_>>())
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
+    }
+}
+
 impl ServerAssociation {
     /// An association that waits for its client's SYN.
     #[must_use]
@@ -606,13 +636,10 @@ impl ServerAssociation {
         events: &mut VecDeque<ServerEvent>,
     ) -> Result<(), DropReason> {
         let ack = HandshakeAck::ref_from_bytes(body).map_err(|_| DropReason::Unparsable)?;
-        let sizes = self.mtu.sizes().to_vec();
-        let proven = sizes
-            .iter()
-            .copied()
-            .chain([MIN_DATAGRAM_BYTES])
-            .find(|bytes| self.cookie(from, *bytes) == ack.cookie.get())
-            .ok_or(DropReason::Unauthentic)?;
+        let proven = usize::from(ack.bytes.get());
+        if self.cookie(from, proven) != ack.cookie.get() {
+            return Err(DropReason::Unauthentic);
+        }
         // A SYN and a SYN-ACK of this size passed: the first probes rode in the handshake.
         if self.mtu.on_probe_acked(proven) {
             self.apply_datagram_bytes();

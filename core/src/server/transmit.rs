@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::time::Duration;
 
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::big_endian::{U16, U64};
@@ -21,6 +22,9 @@ use crate::limits::{MAX_TRAIN_BYTES, MAX_TRAIN_SEGMENTS};
 use crate::recovery::sent_packets::Content;
 use crate::units::Timestamp;
 use crate::wire::{Close, DATA_HEADER_BYTES, Echo, HEADER_BYTES, Kind, ParsedHeader, Reset};
+
+/// A path that loses more than one packet in so many is a lossy one, as far as the tail is concerned.
+const TAIL_LOSS_INVERSE: u64 = 200;
 
 /// Why a train ended before it was full.
 enum Stop {
@@ -86,29 +90,31 @@ impl ServerAssociation {
 
     /// When pacing lets the next packet go, if pacing is all that holds it back.
     pub(crate) fn pacing_release(&self, now: Timestamp) -> Option<Timestamp> {
-        if !self.is_established() || !self.wants_to_send() || self.window_room() == 0 {
-            return None;
-        }
-        let want = self.mtu.current() as u64;
-        let mut release = self.pacer.next_release(now, want);
-        if let Some(limiter) = &self.limiter {
-            release = release.max(limiter.next_release(now, want));
-        }
-        (release > now).then_some(release)
+        let open = self.is_established() && self.wants_to_send() && self.window_room() > 0;
+        open.then(|| self.paced_until(now))
     }
 
-    /// Bytes that window and credit leave; zero when not even one full packet fits.
+    fn paced_until(&self, now: Timestamp) -> Timestamp {
+        let want = self.mtu.current() as u64;
+        let release = self.pacer.next_release(now, want);
+        self.limiter.as_ref().map_or(release, |limiter| {
+            release.max(limiter.next_release(now, want))
+        })
+    }
+
+    /// Bytes that window and credit leave; zero when not even one full packet fits. With nothing in flight one packet
+    /// always may go, unless the client gives no credit at all.
     fn window_room(&self) -> u64 {
         let in_flight = self.sent.in_flight_bytes();
-        let room = self
-            .congestion
-            .cwnd()
-            .min(self.credit)
-            .saturating_sub(in_flight);
-        if room < self.mtu.current() as u64 && in_flight > 0 {
-            0
-        } else {
+        let full = self.mtu.current() as u64;
+        let window = self.congestion.cwnd().min(self.credit);
+        let room = window.saturating_sub(in_flight);
+        if room >= full {
             room
+        } else if in_flight == 0 && self.credit > 0 {
+            full
+        } else {
+            0
         }
     }
 
@@ -537,8 +543,8 @@ impl ServerAssociation {
         None
     }
 
-    /// With nothing else left to send: a copy of the oldest packet in flight that has none yet, once it is older than
-    /// half a round trip. Costs a few packets at the very end and saves whole timeouts.
+    /// With nothing else left to send: a copy of the oldest packet in flight that has none yet, once it is old enough.
+    /// Costs some packets at the very end and saves whole round trips and timeouts.
     fn pick_tail<S: Source>(
         &mut self,
         now: Timestamp,
@@ -546,7 +552,7 @@ impl ServerAssociation {
         train: &mut Train<'_, S>,
     ) -> Result<Pick, Stop> {
         while let Some((number, record)) = self.sent.in_flight_from(self.tail_cursor) {
-            if record.sent + self.rtt.srtt() / 2 > now {
+            if record.sent + self.tail_age() > now {
                 break;
             }
             self.tail_cursor = number + 1;
@@ -577,12 +583,23 @@ impl ServerAssociation {
     }
 
     /// Whether a tail copy may become due, and when.
-    pub(crate) fn tail_deadline(&self) -> Option<Timestamp> {
+    pub(crate) fn tail_deadline(&self, now: Timestamp) -> Option<Timestamp> {
         if self.wants_to_send() || !self.is_established() || self.window_room() == 0 {
             return None;
         }
         let (_, record) = self.sent.in_flight_from(self.tail_cursor)?;
-        Some(record.sent + self.rtt.srtt() / 2)
+        Some((record.sent + self.tail_age()).max(self.paced_until(now)))
+    }
+
+    /// Age at which a packet of the tail is copied. Where packets get lost, half a round trip: the copy is there when
+    /// the loss would be noticed. On a clean path only what should have been acknowledged long since.
+    fn tail_age(&self) -> Duration {
+        let srtt = self.rtt.srtt();
+        if self.stats.lost_packets * TAIL_LOSS_INVERSE > self.stats.data_packets {
+            srtt / 2
+        } else {
+            srtt + srtt / 2 + 4 * self.rtt.rttvar()
+        }
     }
 
     /// A packet could not be made because its bytes are not in memory: it waits at its stream.

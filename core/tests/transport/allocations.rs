@@ -102,8 +102,12 @@ impl Run {
                 handshake_timeout: Duration::from_secs(1),
             },
         );
-        client.start_stream(now, 1, file_bytes, &[]).expect("startable");
-        server.start_stream(now, 9, 1, SourceKey(0), file_bytes, &[]).expect("startable");
+        client
+            .start_stream(now, 1, file_bytes, &[])
+            .expect("startable");
+        server
+            .start_stream(now, 9, 1, SourceKey(0), file_bytes, &[])
+            .expect("startable");
         Self {
             now,
             server,
@@ -119,15 +123,20 @@ impl Run {
     fn turn(&mut self, drop: u64) {
         let address: SocketAddr = "10.0.0.2:2".parse().expect("an address");
         while let Some(out) = self.client.poll_transmit(self.now, &mut self.buffer) {
-            self.server.handle_datagram(self.now, address, None, &mut self.buffer[..out.bytes]);
+            self.server
+                .handle_datagram(self.now, address, None, &mut self.buffer[..out.bytes]);
         }
         self.now += Duration::from_micros(50);
         self.server.handle_timeout(self.now);
-        while let Some(out) = self.server.poll_transmit(self.now, &mut self.source, &mut self.buffer) {
+        while let Some(out) =
+            self.server
+                .poll_transmit(self.now, &mut self.source, &mut self.buffer)
+        {
             for packet in self.buffer[..out.bytes].chunks_mut(out.segment_bytes) {
                 self.packets += 1;
                 if !self.packets.is_multiple_of(drop) {
-                    self.client.handle_datagram(self.now, out.to, None, packet, &mut self.sink);
+                    self.client
+                        .handle_datagram(self.now, out.to, None, packet, &mut self.sink);
                 }
             }
         }
@@ -140,14 +149,20 @@ impl Run {
 
 #[test]
 fn no_allocation_per_packet_in_steady_state() {
-    for secrets in [Secrets::Aead { down: [1; 32], up: [2; 32] }, Secrets::Plaintext] {
+    for secrets in [
+        Secrets::Aead {
+            down: [1; 32],
+            up: [2; 32],
+        },
+        Secrets::Plaintext,
+    ] {
         let mut run = Run::new(&secrets, 8 << 30);
         for _ in 0..600 {
-            run.turn(50);
+            run.turn(500);
         }
         let (packets, allocations) = (run.packets, ALLOCATIONS.get());
         for _ in 0..600 {
-            run.turn(50);
+            run.turn(500);
         }
         let (packets, allocations) = (run.packets - packets, ALLOCATIONS.get() - allocations);
         println!("{secrets:?}: {allocations} allocations for {packets} packets");

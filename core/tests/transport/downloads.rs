@@ -26,11 +26,28 @@ fn download(setup: &Setup, sizes: &[usize], limit: Duration) -> World {
 fn awkward_sizes_arrive_identical() {
     let packet = 5 * 288;
     let sizes = [
-        0, 1, 255, 256, 257, 287, 288, 289, packet - 1, packet, packet + 1, MIB - 1, MIB, MIB + 1,
+        0,
+        1,
+        255,
+        256,
+        257,
+        287,
+        288,
+        289,
+        packet - 1,
+        packet,
+        packet + 1,
+        MIB - 1,
+        MIB,
+        MIB + 1,
     ];
     for plaintext in [false, true] {
         for max_datagram in [512, 1200, 1472, 65_507] {
-            let setup = Setup { plaintext, max_datagram, ..Setup::default() };
+            let setup = Setup {
+                plaintext,
+                max_datagram,
+                ..Setup::default()
+            };
             let world = download(&setup, &sizes, Duration::from_secs(20));
             assert_eq!(world.peers[0].complete.len(), sizes.len());
         }
@@ -41,8 +58,21 @@ fn awkward_sizes_arrive_identical() {
 fn a_clean_path_has_no_retransmissions() {
     let world = download(&Setup::default(), &[3 * MIB], Duration::from_secs(10));
     let stats = world.server_stats(0);
-    assert_eq!((stats.lost_packets, stats.retransmitted_packets, stats.timeouts), (0, 0, 0));
-    assert_eq!(world.peers[0].association.stats().duplicate_packets, stats.tail_packets);
+    assert_eq!(
+        (
+            stats.lost_packets,
+            stats.retransmitted_packets,
+            stats.timeouts
+        ),
+        (0, 0, 0)
+    );
+    assert_eq!(
+        (
+            world.peers[0].association.stats().duplicate_packets,
+            stats.tail_packets
+        ),
+        (0, 0)
+    );
 }
 
 fn bad_path() -> Impairments {
@@ -52,7 +82,10 @@ fn bad_path() -> Impairments {
         loss: 0.30,
         corrupt: 0.01,
         duplicate: 0.01,
-        reorder: Some(Reorder { probability: 0.02, delay: Duration::from_millis(5) }),
+        reorder: Some(Reorder {
+            probability: 0.02,
+            delay: Duration::from_millis(5),
+        }),
         ..Impairments::default()
     }
 }
@@ -61,9 +94,18 @@ fn bad_path() -> Impairments {
 fn a_third_lost_and_some_damaged_arrives_identical() {
     for (seed, plaintext) in [(1, false), (2, true), (3, false)] {
         for algorithm in [Algorithm::Bbr, Algorithm::Cubic, Algorithm::Aimd] {
-            let setup =
-                Setup { seed, plaintext, algorithm, impairments: bad_path(), ..Setup::default() };
-            let world = download(&setup, &[2 * MIB + 77, 5, 0, 300_000], Duration::from_secs(300));
+            let setup = Setup {
+                seed,
+                plaintext,
+                algorithm,
+                impairments: bad_path(),
+                ..Setup::default()
+            };
+            let world = download(
+                &setup,
+                &[2 * MIB + 77, 5, 0, 300_000],
+                Duration::from_secs(300),
+            );
             let stats = world.server_stats(0);
             assert!(stats.retransmitted_packets > 100, "{stats:?}");
         }
@@ -88,7 +130,10 @@ fn resuming_fetches_only_the_missing_segments() {
     let mut world = World::new();
     let peer = world.add_peer(&Setup::default());
     world.files.add(7, noise(7, 8 * MIB + 5));
-    let missing = [SegmentRange { first: 2, count: 1 }, SegmentRange { first: 8, count: 1 }];
+    let missing = [
+        SegmentRange { first: 2, count: 1 },
+        SegmentRange { first: 8, count: 1 },
+    ];
     world.get(peer, 1, 7, &missing);
     world.finish(Duration::from_secs(20));
     let received = world.peers[0].association.stats().new_bytes as usize;
@@ -102,9 +147,14 @@ fn hashes_that_come_late_hold_only_the_trailer_back() {
     world.files.add(1, noise(1, 3 * MIB));
     world.files.hashes.insert(SourceKey(1), 0);
     world.get(peer, 1, 1, &[]);
-    assert!(!world.run_until(Duration::from_secs(5), |world| world.peers[0].open.is_empty()));
+    assert!(!world.run_until(Duration::from_secs(5), |world| {
+        world.peers[0].open.is_empty()
+    }));
     let written = &world.peers[0].disk.files[&1].1;
-    assert!(written[..3 * MIB - 288].iter().all(|flag| *flag), "the file itself is there");
+    assert!(
+        written[..3 * MIB - 288].iter().all(|flag| *flag),
+        "the file itself is there"
+    );
     world.files.hashes.insert(SourceKey(1), 3);
     world.endpoint.source_ready(world.now, 1000, SourceKey(1));
     world.finish(Duration::from_secs(1));
@@ -119,7 +169,9 @@ fn a_cold_file_waits_and_others_go_on() {
     world.files.cold.insert(SourceKey(1), true);
     world.get(peer, 1, 1, &[]);
     world.get(peer, 2, 2, &[]);
-    world.run_until(Duration::from_secs(5), |world| world.peers[0].complete.len() == 1);
+    world.run_until(Duration::from_secs(5), |world| {
+        world.peers[0].complete.len() == 1
+    });
     assert_eq!(world.peers[0].complete[0].0, 2);
     world.files.cold.insert(SourceKey(1), false);
     world.endpoint.source_ready(world.now, 1000, SourceKey(1));
@@ -128,8 +180,16 @@ fn a_cold_file_waits_and_others_go_on() {
 
 #[test]
 fn the_datagram_grows_to_what_the_path_takes() {
-    for (limit, expected) in [(1_200, 1184), (1_472, 1472), (9_000, 8960), (65_507, 65_408)] {
-        let mut setup = Setup { max_datagram: 65_507, ..Setup::default() };
+    for (limit, expected) in [
+        (1_200, 1184),
+        (1_472, 1472),
+        (9_000, 8960),
+        (65_507, 65_408),
+    ] {
+        let mut setup = Setup {
+            max_datagram: 65_507,
+            ..Setup::default()
+        };
         setup.impairments.max_datagram_bytes = Some(limit);
         let world = download(&setup, &[3 * MIB], Duration::from_secs(30));
         let association = world.endpoint.associations().next().expect("open");
@@ -139,15 +199,25 @@ fn the_datagram_grows_to_what_the_path_takes() {
 
 #[test]
 fn a_path_that_shrinks_in_mid_flow_is_survived() {
-    let mut setup = Setup { max_datagram: 9_000, ..Setup::default() };
+    let mut setup = Setup {
+        max_datagram: 9_000,
+        ..Setup::default()
+    };
     setup.impairments.rate_bits_per_second = Some(10_000_000);
     let mut world = World::new();
     let peer = world.add_peer(&setup);
     world.files.add(1, noise(1, 4 * MIB));
     world.get(peer, 1, 1, &[]);
     world.run_until(Duration::from_secs(1), |_| false);
-    let narrow = Impairments { max_datagram_bytes: Some(1172), ..setup.impairments.clone() };
-    world.peers[0].path.down.set_impairments(world.now.as_nanos(), narrow).expect("valid");
+    let narrow = Impairments {
+        max_datagram_bytes: Some(1172),
+        ..setup.impairments.clone()
+    };
+    world.peers[0]
+        .path
+        .down
+        .set_impairments(world.now.as_nanos(), narrow)
+        .expect("valid");
     world.finish(Duration::from_secs(30));
 }
 
@@ -156,7 +226,11 @@ fn many_clients_share_one_endpoint() {
     let mut world = World::new();
     world.files.add(1, noise(1, 300_000));
     for index in 0..20 {
-        let setup = Setup { seed: index, impairments: bad_path(), ..Setup::default() };
+        let setup = Setup {
+            seed: index,
+            impairments: bad_path(),
+            ..Setup::default()
+        };
         let peer = world.add_peer(&setup);
         world.get(peer, 1, 1, &[]);
     }

@@ -34,9 +34,20 @@ fn both_sides_end_and_agree_even_when_last_packets_are_lost() {
         world.run_until(2 * IDLE_TIMEOUT, |world| {
             world.peers[0].closed.is_some() && world.endpoint.is_empty()
         });
-        assert_eq!(world.peers[0].closed, Some(CloseReason::Finished), "seed {seed}");
-        assert!(world.endpoint.is_empty(), "seed {seed}: nothing stays behind");
-        let freed = world.events.iter().filter(|e| matches!(e, ServerEvent::StreamFreed { .. })).count();
+        assert_eq!(
+            world.peers[0].closed,
+            Some(CloseReason::Finished),
+            "seed {seed}"
+        );
+        assert!(
+            world.endpoint.is_empty(),
+            "seed {seed}: nothing stays behind"
+        );
+        let freed = world
+            .events
+            .iter()
+            .filter(|e| matches!(e, ServerEvent::StreamFreed { .. }))
+            .count();
         assert_eq!(freed, 1, "seed {seed}");
     }
 }
@@ -45,8 +56,14 @@ fn both_sides_end_and_agree_even_when_last_packets_are_lost() {
 fn the_server_learns_that_the_client_has_verified() {
     let mut world = one_download(&lossy(0.3), 50_000);
     world.finish(Duration::from_secs(60));
-    let confirmed = ServerEvent::StreamConfirmed { association: 1000, stream: 1, status: 0 };
-    assert!(world.run_until(Duration::from_secs(20), |world| world.events.contains(&confirmed)));
+    let confirmed = ServerEvent::StreamConfirmed {
+        association: 1000,
+        stream: 1,
+        status: 0,
+    };
+    assert!(world.run_until(Duration::from_secs(20), |world| {
+        world.events.contains(&confirmed)
+    }));
 }
 
 #[test]
@@ -57,7 +74,10 @@ fn a_vanished_client_is_forgotten_after_the_idle_limit() {
     let gone = world.now;
     assert!(world.run_until(3 * IDLE_TIMEOUT, |world| world.endpoint.is_empty()));
     assert!(world.now - gone < IDLE_TIMEOUT + Duration::from_secs(10));
-    let closed = ServerEvent::Closed { association: 1000, reason: CloseReason::Idle };
+    let closed = ServerEvent::Closed {
+        association: 1000,
+        reason: CloseReason::Idle,
+    };
     assert!(world.events.contains(&closed));
 }
 
@@ -65,8 +85,15 @@ fn a_vanished_client_is_forgotten_after_the_idle_limit() {
 fn a_vanished_server_is_noticed() {
     let mut world = one_download(&Setup::default(), 4 << 20);
     world.run_until(Duration::from_millis(200), |_| false);
-    let dead = Impairments { loss: 1.0, ..Impairments::default() };
-    world.peers[0].path.down.set_impairments(world.now.as_nanos(), dead).expect("valid");
+    let dead = Impairments {
+        loss: 1.0,
+        ..Impairments::default()
+    };
+    world.peers[0]
+        .path
+        .down
+        .set_impairments(world.now.as_nanos(), dead)
+        .expect("valid");
     world.run_until(2 * IDLE_TIMEOUT, |world| world.peers[0].closed.is_some());
     assert_eq!(world.peers[0].closed, Some(CloseReason::Idle));
 }
@@ -74,7 +101,9 @@ fn a_vanished_server_is_noticed() {
 #[test]
 fn nobody_answers_the_handshake() {
     let mut world = one_download(&lossy(1.0), 10);
-    world.run_until(Duration::from_secs(60), |world| world.peers[0].closed.is_some());
+    world.run_until(Duration::from_secs(60), |world| {
+        world.peers[0].closed.is_some()
+    });
     assert_eq!(world.peers[0].closed, Some(CloseReason::HandshakeTimeout));
 }
 
@@ -84,7 +113,10 @@ fn a_changed_file_ends_only_its_own_stream() {
     world.files.add(2, noise(2, 2 << 20));
     world.get(0, 2, 2, &[]);
     world.run_until(Duration::from_millis(100), |_| false);
-    world.files.ends.insert(SourceKey(1), StreamEnd::FileChanged);
+    world
+        .files
+        .ends
+        .insert(SourceKey(1), StreamEnd::FileChanged);
     world.finish(Duration::from_secs(60));
     assert_eq!(world.peers[0].resets, [(1, StreamEnd::FileChanged)]);
     assert_eq!(world.peers[0].complete.len(), 1);
@@ -94,8 +126,10 @@ fn a_changed_file_ends_only_its_own_stream() {
 fn a_blackhole_is_survived_by_the_same_transfer() {
     let mut setup = Setup::default();
     setup.impairments.rate_bits_per_second = Some(10_000_000);
-    setup.impairments.blackhole =
-        Some(Blackhole { on: Duration::from_secs(5), off: Duration::from_secs(2) });
+    setup.impairments.blackhole = Some(Blackhole {
+        on: Duration::from_secs(5),
+        off: Duration::from_secs(2),
+    });
     let mut world = one_download(&setup, 10 << 20);
     world.finish(Duration::from_secs(60));
 }

@@ -19,7 +19,10 @@ struct Outcome {
 fn run(mbit: u64, rtt_ms: u64, loss: f64, megabytes: usize, algorithm: Algorithm) -> Outcome {
     let rate = mbit * 1_000_000;
     let bdp = rate / 8 * rtt_ms / 1000;
-    let mut setup = Setup { algorithm, ..Setup::default() };
+    let mut setup = Setup {
+        algorithm,
+        ..Setup::default()
+    };
     setup.impairments = Impairments {
         delay: Duration::from_millis(rtt_ms / 2),
         loss,
@@ -62,9 +65,21 @@ fn the_default_controller_fills_a_lossy_path_without_overfilling_it() {
             "{mbit} Mbit/s {rtt} ms {loss}: ratio {:.3} queue drops {:.4} spurious {:.4} in {:.2} s",
             outcome.ratio, outcome.queue_drops, outcome.spurious, outcome.seconds
         );
-        assert!(outcome.ratio >= least, "{mbit} Mbit/s {rtt} ms {loss}: {:.3}", outcome.ratio);
-        assert!(outcome.queue_drops < 0.03, "{mbit} {rtt} {loss}: {:.4}", outcome.queue_drops);
-        assert!(outcome.spurious < 0.001, "{mbit} {rtt} {loss}: {:.4}", outcome.spurious);
+        assert!(
+            outcome.ratio >= least,
+            "{mbit} Mbit/s {rtt} ms {loss}: {:.3}",
+            outcome.ratio
+        );
+        assert!(
+            outcome.queue_drops < 0.03,
+            "{mbit} {rtt} {loss}: {:.4}",
+            outcome.queue_drops
+        );
+        assert!(
+            outcome.spurious < 0.001,
+            "{mbit} {rtt} {loss}: {:.4}",
+            outcome.spurious
+        );
     }
 }
 

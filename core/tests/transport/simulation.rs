@@ -18,10 +18,22 @@ fn pick<T: Copy>(random: &mut Random, choices: &[T]) -> T {
 }
 
 fn draw_faults(random: &mut Random) -> Impairments {
-    let mut faults = Impairments { delay: Duration::from_millis(random.below(60)), ..Impairments::default() };
+    let mut faults = Impairments {
+        delay: Duration::from_millis(random.below(60)),
+        ..Impairments::default()
+    };
     let mut with = |probability: f64| random.chance(probability);
     let (loss, burst, jitter, rate, duplicate, reorder, corrupt, truncate, blackhole, mtu) = (
-        with(0.5), with(0.3), with(0.5), with(0.5), with(0.5), with(0.5), with(0.4), with(0.3), with(0.2), with(0.3),
+        with(0.5),
+        with(0.3),
+        with(0.5),
+        with(0.5),
+        with(0.5),
+        with(0.5),
+        with(0.4),
+        with(0.3),
+        with(0.2),
+        with(0.3),
     );
     if loss {
         faults.loss = pick(random, &[0.001, 0.01, 0.05, 0.1, 0.3, 0.5]);
@@ -31,8 +43,14 @@ fn draw_faults(random: &mut Random) -> Impairments {
     }
     if jitter {
         faults.jitter = Duration::from_millis(1 + random.below(20));
-        faults.distribution =
-            pick(random, &[Distribution::Uniform, Distribution::Normal, Distribution::Pareto]);
+        faults.distribution = pick(
+            random,
+            &[
+                Distribution::Uniform,
+                Distribution::Normal,
+                Distribution::Pareto,
+            ],
+        );
     }
     if rate {
         faults.rate_bits_per_second = Some(pick(random, &[1, 10, 50, 200]) * 1_000_000);
@@ -42,7 +60,10 @@ fn draw_faults(random: &mut Random) -> Impairments {
         faults.duplicate = 0.1;
     }
     if reorder {
-        faults.reorder = Some(Reorder { probability: 0.05, delay: Duration::from_millis(random.below(30)) });
+        faults.reorder = Some(Reorder {
+            probability: 0.05,
+            delay: Duration::from_millis(random.below(30)),
+        });
     }
     if corrupt {
         faults.corrupt = pick(random, &[0.001, 0.02, 0.1]);
@@ -67,7 +88,12 @@ fn simulate(seed: u64) {
     let mut world = World::new();
     let files = 1 + random.below(6);
     for key in 0..files {
-        let bytes = pick(&mut random, &[0, 1, 287, 4096, 30_000, 300_000, 1_048_575, 1_048_577, 2_500_000]);
+        let bytes = pick(
+            &mut random,
+            &[
+                0, 1, 287, 4096, 30_000, 300_000, 1_048_575, 1_048_577, 2_500_000,
+            ],
+        );
         world.files.add(key, noise(seed ^ key, bytes));
     }
     let peers = 1 + random.below(4) as usize;
@@ -75,7 +101,10 @@ fn simulate(seed: u64) {
         let setup = Setup {
             seed: random.next_u64(),
             impairments: draw_faults(&mut random),
-            algorithm: pick(&mut random, &[Algorithm::Bbr, Algorithm::Cubic, Algorithm::Aimd]),
+            algorithm: pick(
+                &mut random,
+                &[Algorithm::Bbr, Algorithm::Cubic, Algorithm::Aimd],
+            ),
             plaintext: random.chance(0.3),
             max_datagram: pick(&mut random, &[512, 1200, 1472, 9000, 65_507]),
             credit: pick(&mut random, &[20_000, 200_000, 16 << 20]),
@@ -87,18 +116,28 @@ fn simulate(seed: u64) {
         }
     }
     // A while under faults …
-    world.run_until(Duration::from_secs(5), |world| world.peers.iter().all(|peer| peer.open.is_empty()));
+    world.run_until(Duration::from_secs(5), |world| {
+        world.peers.iter().all(|peer| peer.open.is_empty())
+    });
     // … then the links heal, and everything ends within a bounded time and number of events.
     let now = world.now;
     for peer in &mut world.peers {
-        let healed = Impairments { delay: Duration::from_millis(10), ..Impairments::default() };
+        let healed = Impairments {
+            delay: Duration::from_millis(10),
+            ..Impairments::default()
+        };
         for link in [&mut peer.path.up, &mut peer.path.down] {
-            link.set_impairments(now.as_nanos(), healed.clone()).expect("valid");
+            link.set_impairments(now.as_nanos(), healed.clone())
+                .expect("valid");
         }
     }
     let before = world.steps;
     world.finish(Duration::from_secs(60));
-    assert!(world.steps - before < 2_000_000, "too many events: {}", world.steps - before);
+    assert!(
+        world.steps - before < 2_000_000,
+        "too many events: {}",
+        world.steps - before
+    );
     let now = world.now;
     for peer in &mut world.peers {
         peer.association.close(now);
@@ -111,7 +150,11 @@ fn simulate(seed: u64) {
 
 #[test]
 fn seeds() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .and_then(|value| value.parse::<u64>().ok())
+    };
     let range = match number("SIM_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("SIM_SEEDS").unwrap_or(DEFAULT_SEEDS),
@@ -119,7 +162,9 @@ fn seeds() {
     for seed in range {
         let outcome = std::panic::catch_unwind(|| simulate(seed));
         if let Err(panic) = outcome {
-            eprintln!("repeat with: SIM_SEED={seed} cargo test -p columba-core --test transport simulation");
+            eprintln!(
+                "repeat with: SIM_SEED={seed} cargo test -p columba-core --test transport simulation"
+            );
             std::panic::resume_unwind(panic);
         }
     }

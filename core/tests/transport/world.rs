@@ -35,7 +35,10 @@ pub(crate) fn trailer_of(file: &[u8]) -> Vec<u8> {
 /// Pseudo-random bytes from a seed.
 pub(crate) fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     let mut out = vec![0; bytes];
-    blake3::Hasher::new().update(&seed.to_be_bytes()).finalize_xof().fill(&mut out);
+    blake3::Hasher::new()
+        .update(&seed.to_be_bytes())
+        .finalize_xof()
+        .fill(&mut out);
     out
 }
 
@@ -70,7 +73,9 @@ impl Source for Files {
         if self.cold.get(&source) == Some(&true) {
             return TrainState::Pending;
         }
-        TrainState::Ready { hashes: self.hashes.get(&source).copied().unwrap_or(u32::MAX) }
+        TrainState::Ready {
+            hashes: self.hashes.get(&source).copied().unwrap_or(u32::MAX),
+        }
     }
 
     fn file(&mut self, source: SourceKey, offset: u64, len: usize) -> SourceBytes<'_> {
@@ -93,7 +98,8 @@ pub(crate) struct Disk {
 
 impl Disk {
     pub(crate) fn add(&mut self, stream: u32, bytes: usize) {
-        self.files.insert(stream, (vec![0; bytes], vec![false; bytes]));
+        self.files
+            .insert(stream, (vec![0; bytes], vec![false; bytes]));
     }
 }
 
@@ -105,7 +111,10 @@ impl Storage for Disk {
     }
 
     fn commit(&mut self, stream: u32, offset: u64, bytes: usize) {
-        let (file, written) = self.files.get_mut(&stream).expect("a stream that was started");
+        let (file, written) = self
+            .files
+            .get_mut(&stream)
+            .expect("a stream that was started");
         let offset = usize::try_from(offset).expect("in memory");
         file[offset..offset + bytes].copy_from_slice(&self.room[..bytes]);
         for flag in &mut written[offset..offset + bytes] {
@@ -155,8 +164,10 @@ pub(crate) struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        let impairments =
-            Impairments { delay: Duration::from_millis(15), ..Impairments::default() };
+        let impairments = Impairments {
+            delay: Duration::from_millis(15),
+            ..Impairments::default()
+        };
         Self {
             seed: 1,
             impairments,
@@ -192,7 +203,10 @@ impl World {
         let secrets = if setup.plaintext {
             Secrets::Plaintext
         } else {
-            Secrets::Aead { down: [index as u8; 32], up: [0x80 ^ index as u8; 32] }
+            Secrets::Aead {
+                down: [index as u8; 32],
+                up: [0x80 ^ index as u8; 32],
+            }
         };
         let opened = self.endpoint.open(
             self.now,
@@ -247,7 +261,9 @@ impl World {
         peer.disk.add(stream, bytes);
         peer.open.insert(stream, key);
         let now = self.now;
-        peer.association.start_stream(now, stream, bytes as u64, missing).expect("startable");
+        peer.association
+            .start_stream(now, stream, bytes as u64, missing)
+            .expect("startable");
         self.endpoint
             .start_stream(now, id, stream, SourceKey(key), bytes as u64, missing)
             .expect("startable");
@@ -255,7 +271,8 @@ impl World {
 
     fn pump_server(&mut self) {
         while let Some(out) =
-            self.endpoint.poll_transmit(self.now, &mut self.files, &mut self.buffer)
+            self.endpoint
+                .poll_transmit(self.now, &mut self.files, &mut self.buffer)
         {
             let train = &self.buffer[..out.bytes];
             assert!(out.bytes <= MAX_TRAIN_BYTES && out.segment_bytes <= out.bytes);
@@ -264,7 +281,8 @@ impl World {
             };
             for packet in train.chunks(out.segment_bytes) {
                 peer.bytes_down += packet.len() as u64;
-                peer.path.push(Direction::Down, self.now.as_nanos(), packet.to_vec());
+                peer.path
+                    .push(Direction::Down, self.now.as_nanos(), packet.to_vec());
             }
         }
         while let Some(event) = self.endpoint.poll_event() {
@@ -326,7 +344,11 @@ impl World {
         let mut next = self.endpoint.poll_timeout();
         for peer in &self.peers {
             let arrival = peer.path.next_delivery().map(Timestamp::from_nanos);
-            let timer = if peer.dead { None } else { peer.association.poll_timeout() };
+            let timer = if peer.dead {
+                None
+            } else {
+                peer.association.poll_timeout()
+            };
             next = [next, arrival, timer].into_iter().flatten().min();
         }
         let Some(next) = next else { return false };
@@ -338,11 +360,18 @@ impl World {
                 let mut packet = delivery.payload;
                 match direction {
                     Direction::Up => {
-                        self.endpoint.handle_datagram(now, peer.address, None, &mut packet);
+                        self.endpoint
+                            .handle_datagram(now, peer.address, None, &mut packet);
                     }
                     Direction::Down if !peer.dead => {
                         let from = SERVER.parse().expect("an address");
-                        peer.association.handle_datagram(now, from, None, &mut packet, &mut peer.disk);
+                        peer.association.handle_datagram(
+                            now,
+                            from,
+                            None,
+                            &mut packet,
+                            &mut peer.disk,
+                        );
                     }
                     Direction::Down => {}
                 }
@@ -355,7 +384,11 @@ impl World {
     }
 
     /// Runs until `done` or until `limit` of virtual time has passed; says which.
-    pub(crate) fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
+    pub(crate) fn run_until(
+        &mut self,
+        limit: Duration,
+        mut done: impl FnMut(&Self) -> bool,
+    ) -> bool {
         let end = self.now + limit;
         loop {
             if done(self) {
@@ -371,20 +404,38 @@ impl World {
     /// Runs until every download is complete; panics when that takes longer than `limit`.
     pub(crate) fn finish(&mut self, limit: Duration) -> Duration {
         let start = self.now;
-        let done = self.run_until(limit, |world| world.peers.iter().all(|peer| peer.open.is_empty()));
-        let association = self.endpoint.associations().next();
+        let done = self.run_until(limit, |world| {
+            world.peers.iter().all(|peer| peer.open.is_empty())
+        });
+        let stuck = self
+            .peers
+            .iter()
+            .position(|peer| !peer.open.is_empty())
+            .unwrap_or(0);
+        let association = self.endpoint.association(1000 + stuck as u32);
         assert!(
             done,
-            "not complete after {limit:?}: {:?} {:?} {:?}",
-            self.peers.iter().map(|peer| (peer.open.len(), peer.closed)).collect::<Vec<_>>(),
-            association.map(|a| *a.stats()),
-            association.map(|a| (a.rtt().clone(), a.cwnd(), a.datagram_bytes())),
+            "not complete after {limit:?}: {:?} {association:?} {:?} {:?} {:?}",
+            self.peers
+                .iter()
+                .map(|peer| (peer.open.len(), peer.closed))
+                .collect::<Vec<_>>(),
+            self.events
+                .iter()
+                .filter(|event| matches!(event, ServerEvent::Closed { .. }))
+                .collect::<Vec<_>>(),
+            self.peers[stuck].association,
+            self.peers[stuck].association.stats(),
         );
         self.now - start
     }
 
     pub(crate) fn server_stats(&self, peer: usize) -> columba_core::stats::SenderStats {
-        *self.endpoint.association(1000 + peer as u32).expect("open").stats()
+        *self
+            .endpoint
+            .association(1000 + peer as u32)
+            .expect("open")
+            .stats()
     }
 }
 
@@ -397,5 +448,8 @@ fn check_segment(peer: &Peer, files: &Files, stream: u32, segment: u32) {
     assert_eq!(value, expected[at..at + 32], "segment {segment}");
     let range = received.layout().segment_range(segment);
     let written = &peer.disk.files[&stream].1[range.start as usize..range.end as usize];
-    assert!(written.iter().all(|flag| *flag), "announced before it was whole");
+    assert!(
+        written.iter().all(|flag| *flag),
+        "announced before it was whole"
+    );
 }

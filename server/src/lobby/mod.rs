@@ -138,6 +138,15 @@ impl Lobby {
             .map(|&place| self.members[place].name.as_str())
     }
 
+    /// The user who is called like this, and the key the user proved.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<(SlotId, Option<KeyFingerprint>)> {
+        let place = *self.place.get(self.by_key.get(&NameKey::of(name))?)?;
+        self.members
+            .get(place)
+            .map(|member| (member.id, member.owner))
+    }
+
     /// Takes a user into the chat. Returns the session that this one replaces, if the same user was here already:
     /// it is out of the chat, and its connection is the caller's to close.
     ///

@@ -1,0 +1,651 @@
+//! A packet-level simulator for congestion controllers: one bottleneck, virtual time, seeded.
+//!
+//! ```text
+//! sender (controller, pacer, rate samples) → policer → queue → bottleneck → loss → delay → receiver
+//!    ↑______________________ delay ← loss ← thinned acknowledgements ______________________|
+//! ```
+//!
+//! The senders have endless data and send every packet once, so what arrives is goodput. Losses
+//! are detected by time (RACK) and, at last, by a timeout.
+
+use super::delivery_rate::{DeliveryRate, Snapshot};
+use super::{AckEvent, Algorithm, CongestionController, Controller, LossEvent};
+use crate::pacing::Pacer;
+use crate::recovery::rtt::RttEstimator;
+use crate::units::Timestamp;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::time::Duration;
+
+/// The path and the flows on it.
+#[derive(Clone, Debug)]
+pub(super) struct Scenario {
+    /// Bottleneck rate from a time on, bytes per second.
+    pub(super) rates: Vec<(Duration, u64)>,
+    pub(super) rtt: Duration,
+    pub(super) queue_bytes: u64,
+    /// Probability that a packet, and that an acknowledgement, is lost behind the bottleneck.
+    pub(super) loss: f64,
+    pub(super) ack_loss: f64,
+    /// Loss in front of the queue instead of behind the bottleneck.
+    pub(super) loss_first: bool,
+    /// Uniformly distributed extra delay; packets keep their order.
+    pub(super) jitter: Duration,
+    /// Rate in bytes per second and burst in bytes of a policer in front of the queue.
+    pub(super) policer: Option<(u64, u64)>,
+    pub(super) flows: Vec<FlowSetup>,
+    pub(super) datagram: u64,
+    pub(super) length: Duration,
+    /// From here on the report counts.
+    pub(super) warm_up: Duration,
+    pub(super) seed: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FlowSetup {
+    pub(super) algorithm: Algorithm,
+    pub(super) start: Duration,
+    /// Most bytes per second the application offers.
+    pub(super) offered: Option<u64>,
+}
+
+pub(super) const fn mbit(megabits: u64) -> u64 {
+    megabits * 125_000
+}
+
+impl Scenario {
+    /// One flow over a clean path with a queue of one bandwidth-delay product.
+    pub(super) fn new(algorithm: Algorithm, rate: u64, rtt_ms: u64) -> Self {
+        Self {
+            rates: vec![(Duration::ZERO, rate)],
+            rtt: Duration::from_millis(rtt_ms),
+            queue_bytes: rate * rtt_ms / 1_000,
+            loss: 0.0,
+            ack_loss: 0.0,
+            loss_first: false,
+            jitter: Duration::ZERO,
+            policer: None,
+            flows: vec![FlowSetup {
+                algorithm,
+                start: Duration::ZERO,
+                offered: None,
+            }],
+            datagram: 1_472,
+            length: Duration::from_secs(20),
+            warm_up: Duration::from_secs(5),
+            seed: 1,
+        }
+    }
+
+    pub(super) fn with_loss(mut self, loss: f64) -> Self {
+        self.loss = loss;
+        self.ack_loss = loss;
+        self
+    }
+
+    pub(super) fn run(&self) -> Report {
+        Sim::new(self).run()
+    }
+}
+
+/// What happened, from the warm-up's end on unless said otherwise.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Report {
+    /// Delivered bytes per second, flow by flow.
+    pub(super) goodput: Vec<f64>,
+    /// Share of all packets sent that the queue or the policer dropped.
+    pub(super) drop_share: f64,
+    /// The same from the very start.
+    pub(super) drop_share_total: f64,
+    /// Mean queue length an arriving packet finds, in bytes.
+    pub(super) mean_queue: f64,
+    /// Packets declared lost that arrived.
+    pub(super) spurious: u64,
+    /// Bytes delivered in each tenth of a second, flow by flow.
+    pub(super) history: Vec<Vec<u64>>,
+    /// The first flow's window at the end.
+    pub(super) cwnd: u64,
+    pub(super) pacing_rate: Option<u64>,
+}
+
+impl Report {
+    pub(super) fn total_goodput(&self) -> f64 {
+        self.goodput.iter().sum()
+    }
+
+    /// Mean rate of one flow between two times, bytes per second.
+    pub(super) fn rate_between(&self, flow: usize, from_ms: usize, to_ms: usize) -> f64 {
+        let slots = &self.history[flow][from_ms / 100..to_ms / 100];
+        slots.iter().sum::<u64>() as f64 * 10.0 / slots.len() as f64
+    }
+}
+
+/// SplitMix64: small, seeded, good enough to flip coins.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    fn chance(&mut self, probability: f64) -> bool {
+        self.unit() < probability
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    /// The bottleneck has put the packet at the head of the queue on the wire.
+    Dequeued,
+    Arrived {
+        flow: usize,
+        packet: usize,
+    },
+    AckDue {
+        flow: usize,
+        armed: u64,
+    },
+    /// `received` packets of the receiver's log are acknowledged.
+    Acked {
+        flow: usize,
+        received: usize,
+        held: Duration,
+    },
+    Wake {
+        flow: usize,
+    },
+}
+
+#[derive(Clone, Copy)]
+struct Sent {
+    at: Timestamp,
+    snapshot: Snapshot,
+    acked: bool,
+    lost: bool,
+}
+
+struct Flow {
+    setup: FlowSetup,
+    controller: Controller,
+    pacer: Pacer,
+    rate: DeliveryRate,
+    rtt: RttEstimator,
+    packets: Vec<Sent>,
+    outstanding: BTreeSet<usize>,
+    in_flight: u64,
+    newest_acked: Option<usize>,
+    processed: usize,
+    next_wake: Timestamp,
+    last_progress: Timestamp,
+    back_off: u32,
+    /// Packets to send whatever the window and the pacer say.
+    probes: u32,
+    spurious: u64,
+    // The receiver's half.
+    received: Vec<(usize, Timestamp)>,
+    acknowledged: usize,
+    largest: Option<usize>,
+    ack_timer: u64,
+    last_ack: Timestamp,
+    last_arrival: Timestamp,
+}
+
+struct Sim<'a> {
+    scenario: &'a Scenario,
+    now: Timestamp,
+    events: BinaryHeap<Reverse<(Timestamp, u64, Event)>>,
+    sequence: u64,
+    random: Random,
+    queue: VecDeque<(usize, usize)>,
+    tokens: f64,
+    tokens_at: Timestamp,
+    flows: Vec<Flow>,
+    report: Report,
+    delivered: Vec<u64>,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    sent: u64,
+    dropped: u64,
+    sent_early: u64,
+    dropped_early: u64,
+    queue_sum: f64,
+}
+
+const INITIAL_RTT: Duration = Duration::from_millis(100);
+
+impl<'a> Sim<'a> {
+    fn new(scenario: &'a Scenario) -> Self {
+        let start = Timestamp::ZERO;
+        let flows: Vec<Flow> = scenario
+            .flows
+            .iter()
+            .map(|setup| Flow::new(*setup, start + setup.start, scenario.datagram))
+            .collect();
+        let slots = usize::try_from(scenario.length.as_millis() / 100 + 1).unwrap();
+        let mut sim = Self {
+            scenario,
+            now: start,
+            events: BinaryHeap::new(),
+            sequence: 0,
+            random: Random(scenario.seed),
+            queue: VecDeque::new(),
+            tokens: scenario.policer.map_or(0.0, |(_, burst)| burst as f64),
+            tokens_at: start,
+            report: Report {
+                history: vec![vec![0; slots]; flows.len()],
+                ..Report::default()
+            },
+            delivered: vec![0; flows.len()],
+            flows,
+            counts: Counts::default(),
+        };
+        for flow in 0..sim.flows.len() {
+            let begin = sim.flows[flow].next_wake;
+            sim.schedule(begin, Event::Wake { flow });
+        }
+        sim
+    }
+
+    fn schedule(&mut self, at: Timestamp, event: Event) {
+        self.sequence += 1;
+        self.events.push(Reverse((at, self.sequence, event)));
+    }
+
+    fn run(mut self) -> Report {
+        let end = Timestamp::ZERO + self.scenario.length;
+        while let Some(Reverse((at, _, event))) = self.events.pop() {
+            if at >= end {
+                break;
+            }
+            self.now = at;
+            match event {
+                Event::Dequeued => self.dequeued(),
+                Event::Arrived { flow, packet } => self.arrived(flow, packet),
+                Event::AckDue { flow, armed } => {
+                    if self.flows[flow].ack_timer == armed {
+                        self.acknowledge(flow);
+                    }
+                }
+                Event::Acked {
+                    flow,
+                    received,
+                    held,
+                } => self.acked(flow, received, held),
+                Event::Wake { flow } => {
+                    if self.flows[flow].next_wake <= at {
+                        self.work(flow);
+                    }
+                }
+            }
+        }
+        self.finish()
+    }
+
+    fn finish(mut self) -> Report {
+        let span = (self.scenario.length - self.scenario.warm_up).as_secs_f64();
+        let counts = &self.counts;
+        self.report.goodput = self
+            .delivered
+            .iter()
+            .map(|bytes| *bytes as f64 / span)
+            .collect();
+        self.report.drop_share = counts.dropped as f64 / counts.sent.max(1) as f64;
+        self.report.drop_share_total = (counts.dropped + counts.dropped_early) as f64
+            / (counts.sent + counts.sent_early).max(1) as f64;
+        self.report.mean_queue = counts.queue_sum / counts.sent.max(1) as f64;
+        self.report.spurious = self.flows.iter().map(|flow| flow.spurious).sum();
+        self.report.cwnd = self.flows[0].controller.cwnd();
+        self.report.pacing_rate = self.flows[0].controller.pacing_rate();
+        self.report
+    }
+
+    fn warm(&self) -> bool {
+        self.now >= Timestamp::ZERO + self.scenario.warm_up
+    }
+
+    fn rate(&self) -> u64 {
+        let elapsed = self.now - Timestamp::ZERO;
+        let in_force = self
+            .scenario
+            .rates
+            .iter()
+            .rev()
+            .find(|(from, _)| *from <= elapsed);
+        in_force.expect("a rate from the start on").1
+    }
+
+    fn work(&mut self, flow: usize) {
+        let now = self.now;
+        self.flows[flow].detect_losses(now, self.scenario.datagram);
+        while self.flows[flow].may_send(now, self.scenario.datagram) {
+            let packet = self.flows[flow].send(now, self.scenario.datagram);
+            self.enqueue(flow, packet);
+        }
+        let next = self.flows[flow].wake_time(now, self.scenario.datagram);
+        self.flows[flow].next_wake = next;
+        if next != Timestamp::MAX {
+            self.schedule(next, Event::Wake { flow });
+        }
+    }
+
+    fn enqueue(&mut self, flow: usize, packet: usize) {
+        let size = self.scenario.datagram;
+        let length = self.queue.len() as u64 * size;
+        // The packet on the wire has left the queue.
+        let waiting = length.saturating_sub(size);
+        let erased = self.scenario.loss_first && self.random.chance(self.scenario.loss);
+        let dropped = !erased && (self.police(size) || waiting + size > self.scenario.queue_bytes);
+        if self.warm() {
+            self.counts.sent += 1;
+            self.counts.dropped += u64::from(dropped);
+            self.counts.queue_sum += waiting as f64;
+        } else {
+            self.counts.sent_early += 1;
+            self.counts.dropped_early += u64::from(dropped);
+        }
+        if dropped || erased {
+            return;
+        }
+        self.queue.push_back((flow, packet));
+        if self.queue.len() == 1 {
+            self.serialise();
+        }
+    }
+
+    /// Whether the policer drops a packet of `size`.
+    fn police(&mut self, size: u64) -> bool {
+        let Some((rate, burst)) = self.scenario.policer else {
+            return false;
+        };
+        let refill = (self.now - self.tokens_at).as_secs_f64() * rate as f64;
+        self.tokens = (self.tokens + refill).min(burst as f64);
+        self.tokens_at = self.now;
+        let over = self.tokens < size as f64;
+        if !over {
+            self.tokens -= size as f64;
+        }
+        over
+    }
+
+    fn serialise(&mut self) {
+        let nanos = self.scenario.datagram * 1_000_000_000 / self.rate();
+        self.schedule(self.now + Duration::from_nanos(nanos), Event::Dequeued);
+    }
+
+    fn dequeued(&mut self) {
+        let (flow, packet) = self.queue.pop_front().expect("one was on the wire");
+        if !self.queue.is_empty() {
+            self.serialise();
+        }
+        if !self.scenario.loss_first && self.random.chance(self.scenario.loss) {
+            return;
+        }
+        let jitter = self.scenario.jitter.mul_f64(self.random.unit());
+        let at = (self.now + self.scenario.rtt / 2 + jitter).max(self.flows[flow].last_arrival);
+        self.flows[flow].last_arrival = at;
+        self.schedule(at, Event::Arrived { flow, packet });
+    }
+
+    fn arrived(&mut self, flow: usize, packet: usize) {
+        let now = self.now;
+        if self.warm() {
+            self.delivered[flow] += self.scenario.datagram;
+        }
+        let slot = usize::try_from((now - Timestamp::ZERO).as_millis() / 100).unwrap();
+        self.report.history[flow][slot] += self.scenario.datagram;
+        let f = &mut self.flows[flow];
+        f.received.push((packet, now));
+        let gap = f.largest.is_some_and(|largest| packet != largest + 1);
+        f.largest = Some(packet);
+        let pending = (f.received.len() - f.acknowledged) as u64;
+        let every = (f.controller.cwnd() / self.scenario.datagram / 4).clamp(2, 256);
+        let srtt = f.rtt.srtt();
+        if pending >= every || (gap && now - f.last_ack >= srtt / 8) {
+            self.acknowledge(flow);
+        } else if pending == 1 {
+            f.ack_timer += 1;
+            let armed = f.ack_timer;
+            self.schedule(now + srtt / 4, Event::AckDue { flow, armed });
+        }
+    }
+
+    fn acknowledge(&mut self, flow: usize) {
+        let now = self.now;
+        let f = &mut self.flows[flow];
+        f.ack_timer += 1;
+        f.acknowledged = f.received.len();
+        f.last_ack = now;
+        let received = f.acknowledged;
+        let held = f
+            .received
+            .last()
+            .map_or(Duration::ZERO, |(_, at)| now - *at);
+        if !self.random.chance(self.scenario.ack_loss) {
+            let at = now + self.scenario.rtt / 2;
+            self.schedule(
+                at,
+                Event::Acked {
+                    flow,
+                    received,
+                    held,
+                },
+            );
+        }
+    }
+
+    fn acked(&mut self, flow: usize, received: usize, held: Duration) {
+        self.flows[flow].on_ack(self.now, received, held, self.scenario.datagram);
+        self.work(flow);
+    }
+}
+
+impl Flow {
+    fn new(setup: FlowSetup, start: Timestamp, datagram: u64) -> Self {
+        Self {
+            setup,
+            controller: Controller::new(setup.algorithm, start, datagram),
+            pacer: Pacer::new(start, datagram),
+            rate: DeliveryRate::new(),
+            rtt: RttEstimator::new(INITIAL_RTT),
+            packets: Vec::new(),
+            outstanding: BTreeSet::new(),
+            in_flight: 0,
+            newest_acked: None,
+            processed: 0,
+            next_wake: start,
+            last_progress: start,
+            back_off: 0,
+            probes: 0,
+            spurious: 0,
+            received: Vec::new(),
+            acknowledged: 0,
+            largest: None,
+            ack_timer: 0,
+            last_ack: start,
+            last_arrival: start,
+        }
+    }
+
+    /// Bytes the application still lets us send.
+    fn offered(&self, now: Timestamp, datagram: u64) -> u64 {
+        let Some(rate) = self.setup.offered else {
+            return u64::MAX;
+        };
+        let elapsed = now - (Timestamp::ZERO + self.setup.start);
+        let produced = u64::try_from(elapsed.as_micros()).unwrap() * rate / 1_000_000;
+        produced.saturating_sub(self.packets.len() as u64 * datagram)
+    }
+
+    fn may_send(&mut self, now: Timestamp, datagram: u64) -> bool {
+        self.pacer.set_rate(now, self.controller.pacing_rate());
+        if self.probes > 0 {
+            self.probes -= 1;
+            return true;
+        }
+        let room = self.in_flight + datagram <= self.controller.cwnd();
+        if room && self.offered(now, datagram) < datagram {
+            self.rate.set_app_limited(self.in_flight);
+            return false;
+        }
+        room && self.pacer.budget(now) >= datagram
+    }
+
+    fn send(&mut self, now: Timestamp, datagram: u64) -> usize {
+        if self.in_flight == 0 {
+            self.last_progress = now;
+        }
+        let snapshot = self.rate.on_sent(now, datagram, self.in_flight);
+        self.in_flight += datagram;
+        self.pacer.on_sent(now, datagram);
+        self.controller.on_sent(now, datagram, self.in_flight);
+        let packet = self.packets.len();
+        self.packets.push(Sent {
+            at: now,
+            snapshot,
+            acked: false,
+            lost: false,
+        });
+        self.outstanding.insert(packet);
+        packet
+    }
+
+    fn wake_time(&self, now: Timestamp, datagram: u64) -> Timestamp {
+        let mut wake = Timestamp::MAX;
+        if self.in_flight + datagram <= self.controller.cwnd() {
+            let want = self.pacer.quantum().max(datagram);
+            wake = self.pacer.next_release(now, want);
+            if self.offered(now, datagram) < datagram {
+                wake = now + Duration::from_millis(1);
+            }
+        }
+        if let Some(first) = self.outstanding.first() {
+            wake = wake.min(self.last_progress + self.timeout());
+            if self.newest_acked.is_some_and(|newest| newest > *first) {
+                wake = wake.min(self.packets[*first].at + self.loss_delay());
+            }
+        }
+        if wake == Timestamp::MAX {
+            wake
+        } else {
+            wake.max(now + Duration::from_nanos(1))
+        }
+    }
+
+    fn loss_delay(&self) -> Duration {
+        self.rtt.srtt().max(self.rtt.latest()) + self.rtt.min_rtt() / 4
+    }
+
+    fn timeout(&self) -> Duration {
+        self.rtt.pto(self.rtt.srtt() / 4) * (1 << self.back_off.min(6))
+    }
+
+    fn detect_losses(&mut self, now: Timestamp, datagram: u64) {
+        if !self.outstanding.is_empty() && now >= self.last_progress + self.timeout() {
+            self.back_off += 1;
+            self.last_progress = now;
+            self.probes = 2;
+            if self.back_off < 3 {
+                return;
+            }
+            self.controller.on_timeout(now);
+            let all: Vec<usize> = self.outstanding.iter().copied().collect();
+            self.lose(now, &all, datagram);
+            return;
+        }
+        let Some(newest) = self.newest_acked else {
+            return;
+        };
+        let delay = self.loss_delay();
+        let overdue: Vec<usize> = self
+            .outstanding
+            .iter()
+            .copied()
+            .take_while(|packet| *packet < newest && now >= self.packets[*packet].at + delay)
+            .collect();
+        self.lose(now, &overdue, datagram);
+    }
+
+    fn lose(&mut self, now: Timestamp, packets: &[usize], datagram: u64) {
+        let Some(newest) = packets.last() else {
+            return;
+        };
+        for packet in packets {
+            self.outstanding.remove(packet);
+            self.packets[*packet].lost = true;
+        }
+        let bytes = packets.len() as u64 * datagram;
+        self.in_flight -= bytes;
+        self.rate.on_lost(bytes);
+        self.controller.on_loss(&LossEvent {
+            now,
+            lost_bytes: bytes,
+            lost_packets: u32::try_from(packets.len()).unwrap(),
+            in_flight: self.in_flight,
+            largest_lost_sent_time: self.packets[*newest].at,
+            delivered_total: self.rate.delivered(),
+            tx_in_flight: self.packets[*newest].snapshot.tx_in_flight,
+        });
+    }
+
+    fn on_ack(&mut self, now: Timestamp, received: usize, held: Duration, datagram: u64) {
+        if received <= self.processed {
+            return;
+        }
+        let prior_in_flight = self.in_flight;
+        let (mut packets, mut expected) = (0_u32, 0_u32);
+        for index in self.processed..received {
+            let packet = self.received[index].0;
+            self.packets[packet].acked = true;
+            if self.packets[packet].lost {
+                self.spurious += 1;
+                self.rate.on_spurious_loss(datagram);
+                self.controller.on_spurious_loss(now);
+            } else {
+                expected += u32::from(self.outstanding.first() == Some(&packet));
+                self.outstanding.remove(&packet);
+                self.in_flight -= datagram;
+            }
+            packets += 1;
+            self.newest_acked = self.newest_acked.max(Some(packet));
+        }
+        let newest = self.received[received - 1].0;
+        self.processed = received;
+        self.last_progress = now;
+        self.back_off = 0;
+        let sent = self.packets[newest];
+        self.rtt.update(now, now - sent.at, held);
+        self.detect_losses(now, datagram);
+        let bytes = u64::from(packets) * datagram;
+        let rate = self
+            .rate
+            .on_ack(now, &sent.snapshot, sent.at, bytes, self.rtt.min_rtt());
+        self.controller.on_ack(&AckEvent {
+            now,
+            newly_acked_bytes: bytes,
+            newly_acked_packets: packets,
+            expected_packets: expected,
+            unexpected_packets: packets - expected,
+            in_flight: self.in_flight,
+            prior_in_flight,
+            rtt: Some((now - sent.at).saturating_sub(held)),
+            srtt: self.rtt.srtt(),
+            rttvar: self.rtt.rttvar(),
+            min_rtt: self.rtt.min_rtt(),
+            rate,
+            delivered_total: self.rate.delivered(),
+            ce_marks: 0,
+            app_limited: self.rate.is_app_limited(),
+        });
+    }
+}

@@ -1,0 +1,415 @@
+//! A file's bytes for the senders: a small file is read whole by a helper thread, a large one is mapped in windows.
+#![expect(unsafe_code, reason = "mapping a file that others may change")]
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use memmap2::{Mmap, MmapOptions};
+
+use super::folder::SharedFolder;
+use super::hashes::{SEGMENT_BYTES, SegmentHash, read_exact_at, segment_hash, segments};
+#[cfg(unix)]
+use super::sigbus::Guard;
+use super::version::FileVersion;
+use crate::helpers::{HelperEvent, Mailbox};
+use crate::slots::SlotId;
+
+/// Files up to this size are read whole, and hashed while they are in the cache.
+pub const SMALL_FILE_BYTES: u64 = 64 * 1_024;
+
+/// Bytes of a window into a large file, and by how much it overlaps the next: no slice that is asked for is longer.
+const WINDOW_BYTES: u64 = 64 * 1_024 * 1_024;
+const WINDOW_OVERLAP_BYTES: u64 = 64 * 1_024;
+
+/// Windows of one file that are kept: clients at different places of it.
+const MAX_WINDOWS: usize = 8;
+
+/// Segments read ahead of the senders at once.
+pub const READ_AHEAD_SEGMENTS: u32 = 8;
+
+/// A segment found in memory is taken to be there for so many seconds.
+const WARM_S: u64 = 10;
+
+const _: () = assert!(WINDOW_OVERLAP_BYTES >= columba_core::limits::MAX_DATAGRAM_BYTES as u64);
+const _: () = assert!(WINDOW_BYTES.is_multiple_of(SEGMENT_BYTES));
+
+/// A file as a helper opened it.
+#[derive(Debug)]
+pub struct Opened {
+    /// Its bytes.
+    pub content: Content,
+    /// Its version when it was opened.
+    pub version: FileVersion,
+    /// When that was.
+    pub opened_at: SystemTime,
+    /// The value of its only segment, if it was read whole.
+    pub hash: Option<SegmentHash>,
+}
+
+/// A file's bytes.
+#[derive(Debug)]
+pub enum Content {
+    /// All of them; the file is closed.
+    Whole(Box<[u8]>),
+    /// Windows into it.
+    Mapped(Mapped),
+}
+
+/// Opens a file for sending. Runs on a helper thread.
+///
+/// # Errors
+/// It cannot be opened or read, or changed while it was read.
+pub fn open(folder: &SharedFolder, name: &str) -> io::Result<Opened> {
+    let opened_at = SystemTime::now();
+    let (file, version) = folder.open_file(name)?;
+    if version.size > SMALL_FILE_BYTES {
+        let content = Content::Mapped(Mapped::new(file, version));
+        return Ok(Opened {
+            content,
+            version,
+            opened_at,
+            hash: None,
+        });
+    }
+    let mut bytes = vec![0; usize::try_from(version.size).unwrap_or(usize::MAX)];
+    read_exact_at(&file, &mut bytes, 0)?;
+    if !version.has_same_content(&FileVersion::of(&file.metadata()?)) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it changes while it is read",
+        ));
+    }
+    let hash = Some(segment_hash(0, 1, &bytes));
+    Ok(Opened {
+        content: Content::Whole(bytes.into()),
+        version,
+        opened_at,
+        hash,
+    })
+}
+
+/// Windows into a large file.
+#[derive(Debug)]
+pub struct Mapped {
+    file: Arc<File>,
+    version: FileVersion,
+    /// Most recently used last.
+    windows: VecDeque<Window>,
+    /// Per segment: when it was last known to be in memory, seconds of the loop's clock plus one; 0 for never.
+    warm_s: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Window {
+    index: u64,
+    // Dropped before the map it guards.
+    #[cfg(unix)]
+    guard: Guard,
+    map: Mmap,
+}
+
+/// What became of a check whether a file is as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// It is.
+    Same,
+    /// It was changed, or shrank under a map.
+    Changed,
+    /// It cannot be asked.
+    Unreadable,
+}
+
+impl Mapped {
+    fn new(file: File, version: FileVersion) -> Self {
+        let count = segments(version.size) as usize;
+        Self {
+            file: Arc::new(file),
+            version,
+            windows: VecDeque::new(),
+            warm_s: vec![0; count],
+        }
+    }
+
+    /// The file, for helper threads.
+    #[must_use]
+    pub fn file(&self) -> &Arc<File> {
+        &self.file
+    }
+
+    /// Asks the system whether the file is as it was; once per train.
+    #[must_use]
+    pub fn check(&self) -> Check {
+        #[cfg(unix)]
+        if self.windows.iter().any(|window| window.guard.is_tripped()) {
+            return Check::Changed;
+        }
+        match self.file.metadata() {
+            Ok(metadata) if self.version.has_same_content(&FileVersion::of(&metadata)) => {
+                Check::Same
+            }
+            Ok(_) => Check::Changed,
+            Err(_) => Check::Unreadable,
+        }
+    }
+
+    /// The bytes at `offset`, at most [`WINDOW_OVERLAP_BYTES`] of them.
+    ///
+    /// # Errors
+    /// They lie outside of the file, or it cannot be mapped.
+    pub fn slice(&mut self, offset: u64, len: usize) -> io::Result<&[u8]> {
+        let end = offset
+            .checked_add(len as u64)
+            .filter(|&end| end <= self.version.size);
+        if end.is_none() || len as u64 > WINDOW_OVERLAP_BYTES {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let index = offset / WINDOW_BYTES;
+        match self
+            .windows
+            .iter()
+            .rposition(|window| window.index == index)
+        {
+            Some(place) if place + 1 == self.windows.len() => {}
+            Some(place) => {
+                let window = self.windows.remove(place);
+                self.windows.extend(window);
+            }
+            None => {
+                if self.windows.len() >= MAX_WINDOWS {
+                    self.windows.pop_front();
+                }
+                let window = self.map_window(index)?;
+                self.windows.push_back(window);
+            }
+        }
+        let start = usize::try_from(offset - index * WINDOW_BYTES).unwrap_or(usize::MAX);
+        let window = self.windows.back().ok_or(io::ErrorKind::UnexpectedEof)?;
+        window
+            .map
+            .get(start..start + len)
+            .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    fn map_window(&self, index: u64) -> io::Result<Window> {
+        let offset = index * WINDOW_BYTES;
+        let bytes = (self.version.size - offset).min(WINDOW_BYTES + WINDOW_OVERLAP_BYTES);
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let mut options = MmapOptions::new();
+        // SAFETY: the map is only read, through slices that live for one call. Others may change the file: its bytes
+        // are then whatever they are (`check` and BLAKE3 judge them), and a load past its new end is caught by the
+        // guard. No reference into the map is used to make a value that depends on its bytes being stable.
+        let map = unsafe { options.offset(offset).len(bytes).map(&*self.file) }?;
+        #[cfg(unix)]
+        let guard = Guard::new(&map)?;
+        Ok(Window {
+            index,
+            #[cfg(unix)]
+            guard,
+            map,
+        })
+    }
+
+    /// Whether a segment can be read without waiting for a disk, as of `now_s` seconds of the loop's clock.
+    pub fn is_warm(&mut self, segment: u32, now_s: u64) -> bool {
+        let Some(&warm_s) = self.warm_s.get(segment as usize) else {
+            return true;
+        };
+        if warm_s != 0 && now_s < u64::from(warm_s) - 1 + WARM_S {
+            return true;
+        }
+        let warm = is_resident(&self.file, segment, self.version.size);
+        if warm {
+            self.set_warm(segment, 1, now_s);
+        }
+        warm
+    }
+
+    /// Segments are in memory.
+    pub fn set_warm(&mut self, first: u32, count: u32, now_s: u64) {
+        let stamp = u32::try_from(now_s + 1).unwrap_or(u32::MAX);
+        let places = first as usize..(first as usize + count as usize).min(self.warm_s.len());
+        if let Some(stamps) = self.warm_s.get_mut(places) {
+            stamps.fill(stamp);
+        }
+    }
+}
+
+/// Looks at a few places of a segment whether they are in the page cache. The kernel reads ahead in runs of at least
+/// 128 KiB, so that is how far apart they are.
+#[cfg(target_os = "linux")]
+fn is_resident(file: &File, segment: u32, size: u64) -> bool {
+    use rustix::io::{Errno, ReadWriteFlags, preadv2};
+    const STEP_BYTES: usize = 128 * 1_024;
+    let start = u64::from(segment) * SEGMENT_BYTES;
+    let end = (start + SEGMENT_BYTES).min(size);
+    (start..end)
+        .step_by(STEP_BYTES)
+        .chain([end.saturating_sub(1)])
+        .all(|offset| {
+            let mut byte = [0];
+            let mut slices = [io::IoSliceMut::new(&mut byte)];
+            match preadv2(file, &mut slices, offset, ReadWriteFlags::NOWAIT) {
+                Ok(_) => true,
+                // File systems that cannot tell are taken to be in memory: most are.
+                Err(error) => error != Errno::AGAIN,
+            }
+        })
+}
+
+/// Cannot be told: a helper reads each segment before it is sent.
+#[cfg(not(target_os = "linux"))]
+fn is_resident(_file: &File, _segment: u32, _size: u64) -> bool {
+    false
+}
+
+/// Reads segments so that they are in memory. Runs on a helper thread.
+pub fn read_ahead(id: SlotId, file: &File, size: u64, first: u32, count: u32, mailbox: &Mailbox) {
+    let mut buffer = vec![0; 256 * 1_024];
+    for segment in first..first + count {
+        let mut offset = u64::from(segment) * SEGMENT_BYTES;
+        let end = (offset + SEGMENT_BYTES).min(size);
+        while offset < end {
+            let bytes = usize::try_from(end - offset)
+                .unwrap_or(usize::MAX)
+                .min(buffer.len());
+            if let Err(error) = read_exact_at(file, &mut buffer[..bytes], offset) {
+                mailbox.post(HelperEvent::ReadFailed { file: id, error });
+                return;
+            }
+            offset += bytes as u64;
+        }
+        mailbox.post(HelperEvent::ReadAhead {
+            file: id,
+            first: segment,
+            count: 1,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared(content: &[u8]) -> (tempfile::TempDir, SharedFolder) {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(root.path().join("f"), content).expect("writable");
+        let folder = SharedFolder::open(root.path()).expect("a folder");
+        (root, folder)
+    }
+
+    fn mapped(folder: &SharedFolder) -> Mapped {
+        match open(folder, "f").expect("it is shared").content {
+            Content::Mapped(mapped) => mapped,
+            Content::Whole(_) => panic!("large files are mapped"),
+        }
+    }
+
+    #[test]
+    fn small_files_come_whole_with_their_hash() {
+        for size in [0, 1, 4_096, 64 * 1_024] {
+            let bytes = vec![9; size];
+            let (_root, folder) = shared(&bytes);
+            let opened = open(&folder, "f").expect("it is shared");
+            assert!(matches!(&opened.content, Content::Whole(whole) if **whole == *bytes));
+            assert_eq!(opened.hash, Some(*blake3::hash(&bytes).as_bytes()));
+        }
+    }
+
+    #[test]
+    fn any_slice_of_a_large_file_is_right_across_windows() {
+        let (root, folder) = shared(b"");
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .open(root.path().join("f"))
+            .expect("writable");
+        let size = 10 * WINDOW_BYTES + 12_345;
+        file.set_len(size).expect("sparse files");
+        let marks = [
+            0,
+            WINDOW_BYTES - 2,
+            WINDOW_BYTES + 9,
+            9 * WINDOW_BYTES - 1,
+            size - 3,
+        ];
+        for offset in marks {
+            #[cfg(unix)]
+            std::os::unix::fs::FileExt::write_all_at(&file, b"abc", offset).expect("writable");
+        }
+        let mut mapped = mapped(&folder);
+        for offset in marks.into_iter().chain(marks) {
+            assert_eq!(mapped.slice(offset, 3).expect("inside"), b"abc", "{offset}");
+        }
+        assert_eq!(
+            mapped
+                .slice(WINDOW_BYTES - 10, 65_507)
+                .expect("inside")
+                .len(),
+            65_507
+        );
+        for index in 0..10 {
+            assert_eq!(
+                mapped.slice(index * WINDOW_BYTES + 100, 2).expect("inside"),
+                [0, 0]
+            );
+        }
+        assert!(mapped.windows.len() <= MAX_WINDOWS);
+        assert!(mapped.slice(size - 2, 3).is_err());
+        assert!(mapped.slice(u64::MAX, 3).is_err());
+    }
+
+    #[test]
+    fn changes_are_noticed_and_unlinking_is_harmless() {
+        let (root, folder) = shared(&vec![1; 200_000]);
+        let path = root.path().join("f");
+        let mapped_one = mapped(&folder);
+        assert_eq!(mapped_one.check(), Check::Same);
+        std::fs::rename(&path, root.path().join("g")).expect("writable");
+        std::fs::remove_file(root.path().join("g")).expect("writable");
+        assert_eq!(mapped_one.check(), Check::Same);
+        std::fs::write(&path, vec![2; 200_000]).expect("writable");
+        let mut mapped_two = mapped(&folder);
+        assert_eq!(mapped_two.slice(0, 1).expect("inside"), [2]);
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .expect("writable");
+        file.set_len(100).expect("writable");
+        assert_eq!(mapped_two.check(), Check::Changed);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_load_past_the_end_of_a_truncated_file_shows_in_the_check() {
+        let (root, folder) = shared(&vec![1; 200_000]);
+        let mut mapped = mapped(&folder);
+        assert_eq!(mapped.slice(150_000, 1).expect("inside"), [1]);
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .open(root.path().join("f"))
+            .expect("writable");
+        file.set_len(0).expect("writable");
+        let before = super::super::sigbus::trips();
+        let zero = mapped.slice(150_000, 1).expect("inside as it was")[0];
+        assert_eq!(zero, 0);
+        assert!(super::super::sigbus::trips() > before);
+        assert_eq!(mapped.check(), Check::Changed);
+    }
+
+    #[test]
+    fn what_was_just_written_is_in_memory() {
+        let (_root, folder) = shared(&vec![1; 3 << 20]);
+        let mut mapped = mapped(&folder);
+        if cfg!(target_os = "linux") {
+            assert!(mapped.is_warm(0, 0));
+        }
+        mapped.set_warm(1, 5, 100);
+        assert!(mapped.is_warm(2, 100 + WARM_S - 1));
+        assert!(
+            mapped.is_warm(77, 0),
+            "there is no such segment to wait for"
+        );
+    }
+}

@@ -1,0 +1,18 @@
+//! The shared folder: which files there are, how they are opened, mapped, hashed and kept ahead of the senders.
+//!
+//! - `folder`: opens names below the shared folder and nothing else.
+//! - `version`: tells whether a file is still the same.
+//! - `catalog`: the index of names, kept by a thread of its own.
+//! - `content`: a file's bytes: whole in memory when small, in mapped windows when large.
+//! - `sigbus`: what happens when a mapped file shrinks.
+//! - `hashes`: BLAKE3 values per segment, and the cache of them.
+//! - `workers`: the helper threads.
+
+pub mod catalog;
+pub mod content;
+pub mod folder;
+pub mod hashes;
+#[cfg(unix)]
+pub mod sigbus;
+pub mod version;
+pub mod workers;

@@ -1,0 +1,92 @@
+//! What helper threads tell the loop: a channel, and a waker that makes the poll return.
+
+use std::sync::{Arc, mpsc};
+
+use crate::files::catalog::{Index, Resolution};
+use crate::files::content::Opened;
+use crate::slots::SlotId;
+
+/// A client's request that a helper works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// The client.
+    pub client: SlotId,
+    /// The request's number.
+    pub request: u32,
+}
+
+/// News from a helper thread.
+#[derive(Debug)]
+pub enum HelperEvent {
+    /// The index, for a client that asked for the list of files.
+    Listed {
+        /// Who asked.
+        ticket: Ticket,
+        /// Only names that start like this.
+        prefix: String,
+        /// The index.
+        index: Arc<Index>,
+    },
+    /// Names were looked up for a client.
+    Resolved {
+        /// Who asked.
+        ticket: Ticket,
+        /// What was found.
+        resolution: Resolution,
+    },
+    /// A file was opened, or could not be.
+    Opened {
+        /// Which one, as the loop numbered it.
+        file: SlotId,
+        /// Its content.
+        result: std::io::Result<Opened>,
+    },
+    /// Further segments were hashed.
+    Hashed {
+        /// Which file.
+        file: SlotId,
+        /// Their values, following those that came before.
+        values: Vec<[u8; 32]>,
+    },
+    /// Segments were read into memory.
+    ReadAhead {
+        /// Which file.
+        file: SlotId,
+        /// First segment.
+        first: u32,
+        /// How many.
+        count: u32,
+    },
+    /// A file could not be read, or is shorter than it was.
+    ReadFailed {
+        /// Which file.
+        file: SlotId,
+        /// Why.
+        error: std::io::Error,
+    },
+}
+
+/// Where helper threads put their news.
+#[derive(Clone, Debug)]
+pub struct Mailbox {
+    sender: mpsc::Sender<HelperEvent>,
+    waker: Arc<mio::Waker>,
+}
+
+impl Mailbox {
+    /// A mailbox whose `waker` wakes the reader. The channel is bounded by what the loop asks for.
+    #[must_use]
+    pub fn new(waker: Arc<mio::Waker>) -> (Self, mpsc::Receiver<HelperEvent>) {
+        let (sender, receiver) = mpsc::channel();
+        (Self { sender, waker }, receiver)
+    }
+
+    /// Tells the loop.
+    pub fn post(&self, event: HelperEvent) {
+        if self.sender.send(event).is_ok()
+            && let Err(error) = self.waker.wake()
+        {
+            tracing::error!(%error, "a helper thread cannot wake the loop");
+        }
+    }
+}

@@ -1,0 +1,609 @@
+//! File transfers: the core's endpoint over the one UDP socket, and the files behind it.
+//!
+//! A client's Open makes an association, its Start makes streams. From then on the association lives on UDP alone: it
+//! outlives the control connection until the client closes it or falls silent.
+
+pub(crate) mod share;
+pub(crate) mod store;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use columba_core::congestion::Algorithm;
+use columba_core::control::limits::MAX_MISSING_RANGES;
+use columba_core::control::{ControlError, Grant, Open, Policy, StartEntry};
+use columba_core::endpoint::{Endpoint, Outgoing, ServerEvent};
+use columba_core::error::{CloseReason, StreamEnd};
+use columba_core::layout::SegmentRange;
+use columba_core::limits::{
+    CELL_BYTES_V4, CELL_BYTES_V6, IDLE_TIMEOUT, MAX_DATAGRAM_BYTES, MAX_TRAIN_BYTES,
+    MIN_DATAGRAM_BYTES,
+};
+use columba_core::protection::Secrets;
+use columba_core::server::{self, AssociationConfig};
+use columba_core::units::Timestamp;
+use columba_net::udp::{RecvBatch, SendOutcome, SendTrain, UdpSocket};
+
+use crate::files::catalog::SharedEntry;
+use crate::lobby::Refusal;
+use crate::slots::SlotId;
+use share::Allowance;
+use store::{FileStore, Woken};
+
+/// Trains sent in one turn of the loop.
+const TRAIN_BUDGET: usize = 16;
+
+/// Batches of received trains handled in one turn of the loop.
+const RECV_BUDGET: usize = 8;
+
+/// How long to wait when the kernel has no memory for packets.
+const NO_BUFFERS_PAUSE: Duration = Duration::from_millis(1);
+
+/// What clients have to be told.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    /// A stream ended before it was complete.
+    Ended {
+        /// The client, if its control connection is still there.
+        client: SlotId,
+        stream: u32,
+        end: StreamEnd,
+    },
+    /// The client's association is over.
+    Closed { client: SlotId, association: u32 },
+    /// A round trip was sampled.
+    Rtt(Duration),
+    /// A client confirmed a file, so long after its start.
+    Confirmed(Duration),
+}
+
+/// What the shell knows of an association.
+#[derive(Debug)]
+struct Known {
+    client: SlotId,
+    /// When each stream was started.
+    streams: HashMap<u32, Timestamp>,
+}
+
+/// Counters of finished associations and of the socket.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TransferCounts {
+    /// Associations opened.
+    pub(crate) opened: u64,
+    /// Streams started.
+    pub(crate) started: u64,
+    /// Files that clients confirmed.
+    pub(crate) confirmed: u64,
+    /// Streams that ended early.
+    pub(crate) ended_early: u64,
+    /// Bytes of UDP payload handed to the kernel.
+    pub(crate) bytes_sent: u64,
+    /// Trains handed to the kernel.
+    pub(crate) trains_sent: u64,
+    /// Datagrams received.
+    pub(crate) datagrams_received: u64,
+    /// Trains not sent because a file shrank while they were made.
+    pub(crate) trains_dropped: u64,
+    /// Counters of associations that are over.
+    pub(crate) past: SenderTotals,
+}
+
+/// Sums over associations.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SenderTotals {
+    pub(crate) data_packets: u64,
+    pub(crate) retransmitted_packets: u64,
+    pub(crate) lost_packets: u64,
+    pub(crate) spurious_losses: u64,
+    pub(crate) delivered_bytes: u64,
+    pub(crate) dropped_datagrams: u64,
+}
+
+impl SenderTotals {
+    fn add(&mut self, association: &server::ServerAssociation) {
+        let stats = association.stats();
+        self.data_packets += stats.data_packets;
+        self.retransmitted_packets += stats.retransmitted_packets;
+        self.lost_packets += stats.lost_packets;
+        self.spurious_losses += stats.spurious_losses;
+        self.delivered_bytes += stats.delivered_bytes;
+        self.dropped_datagrams += association.drops().total();
+    }
+}
+
+/// What transfers are told at the start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TransferOptions {
+    pub(crate) plaintext: bool,
+    pub(crate) congestion: Algorithm,
+    pub(crate) max_transfers: usize,
+    /// Bytes per second over all.
+    pub(crate) rate_limit: Option<u64>,
+}
+
+/// All transfers.
+pub(crate) struct Transfers {
+    endpoint: Endpoint,
+    pub(crate) store: FileStore,
+    pub(crate) socket: UdpSocket,
+    batch: RecvBatch,
+    buffer: Box<[u8]>,
+    /// A train that the socket did not take yet, and how many bytes of it are gone already.
+    held: Option<(Outgoing, usize)>,
+    /// The socket said that it is full; an event will tell.
+    blocked: bool,
+    /// The kernel had no memory; try again then.
+    retry_at: Option<Timestamp>,
+    /// The socket may have more to read.
+    pub(crate) readable: bool,
+    known: HashMap<u32, Known>,
+    allowance: Option<Allowance>,
+    options: TransferOptions,
+    counts: TransferCounts,
+}
+
+impl Transfers {
+    pub(crate) fn new(
+        now: Timestamp,
+        socket: UdpSocket,
+        store: FileStore,
+        options: TransferOptions,
+    ) -> Self {
+        let associations = u32::try_from(options.max_transfers.min(64)).unwrap_or(64);
+        Self {
+            endpoint: Endpoint::new(now, associations),
+            store,
+            socket,
+            batch: RecvBatch::new(),
+            buffer: vec![0; MAX_TRAIN_BYTES].into(),
+            held: None,
+            blocked: false,
+            retry_at: None,
+            readable: true,
+            known: HashMap::new(),
+            allowance: options.rate_limit.map(|rate| Allowance::new(rate, now)),
+            options,
+            counts: TransferCounts::default(),
+        }
+    }
+
+    /// The counters, and the sums over all associations.
+    pub(crate) fn counts(&self) -> (TransferCounts, SenderTotals) {
+        let mut totals = self.counts.past;
+        for association in self
+            .known
+            .keys()
+            .filter_map(|&id| self.endpoint.association(id))
+        {
+            totals.add(association);
+        }
+        (self.counts, totals)
+    }
+
+    /// Datagrams that belonged to no association.
+    pub(crate) fn foreign_datagrams(&self) -> u64 {
+        self.endpoint.drops().total()
+    }
+
+    /// Associations, and streams that are not over.
+    pub(crate) fn active(&self) -> (usize, usize) {
+        (
+            self.endpoint.len(),
+            self.known.values().map(|known| known.streams.len()).sum(),
+        )
+    }
+
+    /// Grants an association to a client.
+    ///
+    /// # Errors
+    /// Too many transfers run, or the client wants datagrams that hold nothing.
+    pub(crate) fn open(
+        &mut self,
+        now: Timestamp,
+        client: SlotId,
+        peer: IpAddr,
+        open: &Open,
+    ) -> Result<Grant, Refusal> {
+        if self.endpoint.len() >= self.options.max_transfers {
+            let text = "as many transfers run as this server admits: try again later";
+            return Err(Refusal::new(ControlError::TooManyTransfers, text));
+        }
+        let max_datagram = match usize::from(open.max_datagram) {
+            0 => MAX_DATAGRAM_BYTES,
+            bytes if bytes < MIN_DATAGRAM_BYTES => {
+                let text = format!(
+                    "datagrams of {bytes} bytes are too small: at least {MIN_DATAGRAM_BYTES} are needed"
+                );
+                return Err(Refusal::new(ControlError::Address, text));
+            }
+            bytes => bytes.min(MAX_DATAGRAM_BYTES),
+        };
+        let cell_bytes = if peer.is_ipv4() {
+            CELL_BYTES_V4
+        } else {
+            CELL_BYTES_V6
+        };
+        let internal = |_| Refusal::new(ControlError::Internal, "the server has no randomness");
+        let (down, up) = (
+            random::<32>().map_err(internal)?,
+            random::<32>().map_err(internal)?,
+        );
+        let id = loop {
+            let id = u32::from_be_bytes(random::<4>().map_err(internal)?);
+            if id != 0 && !self.endpoint.contains(id) {
+                break id;
+            }
+        };
+        let config = AssociationConfig {
+            id,
+            secrets: if self.options.plaintext {
+                Secrets::Plaintext
+            } else {
+                Secrets::Aead { down, up }
+            },
+            cell_bytes,
+            max_datagram,
+            algorithm: self.options.congestion,
+            initial_rtt: None,
+            rate_limit: (open.rate_limit > 0).then_some(open.rate_limit),
+            policy: match open.policy {
+                Policy::Fair => server::Policy::Fair,
+                Policy::Low => server::Policy::Low,
+            },
+            seed: random::<32>().map_err(internal)?,
+        };
+        if !self.endpoint.open(now, config) {
+            return Err(Refusal::new(
+                ControlError::Internal,
+                "the association could not be made: try again",
+            ));
+        }
+        self.known.insert(
+            id,
+            Known {
+                client,
+                streams: HashMap::new(),
+            },
+        );
+        self.counts.opened += 1;
+        let idle_ms = u32::try_from(IDLE_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
+        let (secret_down, secret_up) = if self.options.plaintext {
+            ([0; 32], [0; 32])
+        } else {
+            (down, up)
+        };
+        let udp_port = self.socket.local_addr().port();
+        Ok(Grant {
+            association: id,
+            udp_port,
+            cell_bytes,
+            secret_down,
+            secret_up,
+            idle_ms,
+        })
+    }
+
+    /// Begins a stream.
+    ///
+    /// # Errors
+    /// There is no such association any more, or the stream is impossible.
+    pub(crate) fn start(
+        &mut self,
+        now: Timestamp,
+        association: u32,
+        start: &StartEntry,
+        file: &SharedEntry,
+    ) -> Result<(), Refusal> {
+        let Some(known) = self.known.get_mut(&association) else {
+            return Err(Refusal::new(
+                ControlError::Idle,
+                "the transfer is over: open another one",
+            ));
+        };
+        if start.missing.len() > MAX_MISSING_RANGES {
+            return Err(Refusal::new(
+                ControlError::BadFrame,
+                "too many missing ranges: merge them",
+            ));
+        }
+        let missing: Vec<SegmentRange> = start
+            .missing
+            .iter()
+            .map(|range| SegmentRange {
+                first: range.first,
+                count: range.count,
+            })
+            .collect();
+        let source = self.store.acquire(association, file);
+        let size = file.version.size;
+        if let Err(error) =
+            self.endpoint
+                .start_stream(now, association, start.stream, source, size, &missing)
+        {
+            self.store.release(association, source);
+            return Err(Refusal::new(ControlError::BadFrame, error.to_string()));
+        }
+        known.streams.insert(start.stream, now);
+        self.counts.started += 1;
+        Ok(())
+    }
+
+    /// The client wants a stream no more.
+    pub(crate) fn cancel(&mut self, now: Timestamp, association: u32, stream: u32) {
+        self.endpoint
+            .end_stream(now, association, stream, StreamEnd::Cancelled);
+    }
+
+    /// Ends everything: the server is being stopped.
+    pub(crate) fn close_all(&mut self, now: Timestamp) {
+        let ids: Vec<u32> = self.known.keys().copied().collect();
+        for id in ids {
+            self.endpoint.close(now, id, CloseReason::Local);
+        }
+    }
+
+    /// Files made progress: their streams may go on.
+    pub(crate) fn wake(&mut self, now: Timestamp, woken: Woken) {
+        for (association, source) in woken {
+            self.endpoint.source_ready(now, association, source);
+        }
+    }
+
+    /// Fires what is due.
+    pub(crate) fn handle_timeout(&mut self, now: Timestamp) {
+        if self
+            .endpoint
+            .poll_timeout()
+            .is_some_and(|deadline| deadline <= now)
+        {
+            self.endpoint.handle_timeout(now);
+        }
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.retry_at = None;
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) or [`transmit`](Self::transmit) has something to do.
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        let allowed_at = self
+            .allowance
+            .as_ref()
+            .and_then(Allowance::allowed_at)
+            .filter(|_| self.endpoint.has_ready());
+        [self.endpoint.poll_timeout(), self.retry_at, allowed_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Whether [`transmit`](Self::transmit) could go on at once.
+    pub(crate) fn has_more(&self) -> bool {
+        let may_send = !self.blocked && self.retry_at.is_none();
+        let allowed = self
+            .allowance
+            .as_ref()
+            .is_none_or(|allowance| allowance.allowed_at().is_none());
+        self.readable || may_send && (self.held.is_some() || allowed && self.endpoint.has_ready())
+    }
+
+    /// The socket may take more.
+    pub(crate) fn on_writable(&mut self) {
+        self.blocked = false;
+    }
+
+    /// Handles received datagrams, within a budget.
+    pub(crate) fn receive(&mut self, now: Timestamp) {
+        for _ in 0..RECV_BUDGET {
+            if !self.readable {
+                return;
+            }
+            match self.socket.recv(&mut self.batch) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.readable = false;
+                    return;
+                }
+                // An earlier datagram bounced (ICMP): the socket is as good as before.
+                Err(error) => {
+                    tracing::debug!(%error, "receiving failed");
+                    return;
+                }
+            }
+            for mut train in self.batch.iter_mut() {
+                let (from, ecn) = (train.from, train.ecn);
+                for datagram in train.datagrams() {
+                    self.counts.datagrams_received += 1;
+                    self.endpoint.handle_datagram(now, from, ecn, datagram);
+                }
+            }
+        }
+    }
+
+    /// Sends what may be sent, within a budget. `clock` gives the time of each train.
+    pub(crate) fn transmit(&mut self, clock: impl Fn() -> Timestamp) {
+        for _ in 0..TRAIN_BUDGET {
+            if self.blocked || self.retry_at.is_some() {
+                return;
+            }
+            let now = clock();
+            let (outgoing, done) = match self.held.take() {
+                Some(held) => held,
+                None => {
+                    if self
+                        .allowance
+                        .as_mut()
+                        .is_some_and(|allowance| !allowance.may_send(now))
+                    {
+                        return;
+                    }
+                    match self.make_train(now) {
+                        Some(outgoing) => (outgoing, 0),
+                        None => return,
+                    }
+                }
+            };
+            self.send(now, outgoing, done);
+        }
+    }
+
+    fn make_train(&mut self, now: Timestamp) -> Option<Outgoing> {
+        loop {
+            let trips = shrunk_maps();
+            let outgoing = self
+                .endpoint
+                .poll_transmit(now, &mut self.store, &mut self.buffer)?;
+            if shrunk_maps() == trips {
+                return Some(outgoing);
+            }
+            // A file shrank under the map while its bytes were taken: zeros never leave. The next look at it ends
+            // its streams.
+            self.counts.trains_dropped += 1;
+        }
+    }
+
+    /// Sends the bytes of the train from `done` on.
+    fn send(&mut self, now: Timestamp, outgoing: Outgoing, done: usize) {
+        let Outgoing {
+            to,
+            bytes,
+            segment_bytes,
+            ..
+        } = outgoing;
+        let train = SendTrain {
+            to,
+            segment_bytes,
+            data: &self.buffer[done..bytes],
+            ecn: None,
+        };
+        let outcome = match self.socket.send(&train) {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                // As good as lost on the way: recovery sees to it.
+                tracing::debug!(%to, %error, "sending failed");
+                return;
+            }
+        };
+        let sent_until = |segments: usize| (done + segments * segment_bytes).min(bytes);
+        let sent = match outcome {
+            SendOutcome::Sent => bytes,
+            SendOutcome::WouldBlock { sent_segments } => {
+                self.blocked = true;
+                self.hold(outgoing, sent_until(sent_segments))
+            }
+            SendOutcome::NoBuffers { sent_segments } => {
+                self.retry_at = Some(now + NO_BUFFERS_PAUSE);
+                self.hold(outgoing, sent_until(sent_segments))
+            }
+            SendOutcome::TooLarge { sent_segments } => {
+                self.endpoint.on_too_large(now, to, segment_bytes);
+                sent_until(sent_segments)
+            }
+        };
+        let sent = sent - done;
+        self.counts.bytes_sent += sent as u64;
+        self.counts.trains_sent += 1;
+        if let Some(allowance) = &mut self.allowance {
+            allowance.spend(sent);
+        }
+    }
+
+    fn hold(&mut self, outgoing: Outgoing, done: usize) -> usize {
+        if done < outgoing.bytes {
+            self.held = Some((outgoing, done));
+        }
+        done
+    }
+
+    /// What came of it all, for clients and statistics, appended to `notices`.
+    pub(crate) fn take_notices(&mut self, now: Timestamp, notices: &mut Vec<Notice>) {
+        while let Some(event) = self.endpoint.poll_event() {
+            self.on_event(now, event, notices);
+        }
+    }
+
+    fn on_event(&mut self, now: Timestamp, event: ServerEvent, notices: &mut Vec<Notice>) {
+        match event {
+            ServerEvent::Established {
+                association,
+                address,
+            } => {
+                tracing::debug!(association, %address, "transfers may flow");
+            }
+            ServerEvent::StreamFreed {
+                association,
+                stream,
+                source,
+                end,
+            } => {
+                self.store.release(association, source);
+                let Some(known) = self.known.get_mut(&association) else {
+                    return;
+                };
+                match end {
+                    None => {}
+                    Some(end) => {
+                        known.streams.remove(&stream);
+                        self.counts.ended_early += 1;
+                        if end != StreamEnd::Cancelled {
+                            notices.push(Notice::Ended {
+                                client: known.client,
+                                stream,
+                                end,
+                            });
+                        }
+                    }
+                }
+            }
+            ServerEvent::StreamConfirmed {
+                association,
+                stream,
+                status,
+            } => {
+                let known = self.known.get_mut(&association);
+                if let Some(started) = known.and_then(|known| known.streams.remove(&stream))
+                    && status == 0
+                {
+                    self.counts.confirmed += 1;
+                    notices.push(Notice::Confirmed(now - started));
+                }
+            }
+            ServerEvent::RttSample { rtt, .. } => notices.push(Notice::Rtt(rtt)),
+            ServerEvent::Closed {
+                association,
+                reason,
+            } => {
+                tracing::debug!(association, %reason, "the association is over");
+                if let Some(ended) = self.endpoint.association(association) {
+                    self.counts.past.add(ended);
+                }
+                self.store.forget_association(association);
+                if let Some(known) = self.known.remove(&association) {
+                    notices.push(Notice::Closed {
+                        client: known.client,
+                        association,
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// How often a mapped file shrank under a reader.
+#[cfg(unix)]
+fn shrunk_maps() -> u64 {
+    crate::files::sigbus::trips()
+}
+
+/// A mapped file cannot shrink.
+#[cfg(not(unix))]
+fn shrunk_maps() -> u64 {
+    0
+}
+
+fn random<const N: usize>() -> Result<[u8; N], aws_lc_rs::error::Unspecified> {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes)?;
+    Ok(bytes)
+}

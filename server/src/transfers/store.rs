@@ -1,0 +1,551 @@
+//! The files behind the streams: opened, hashed and read ahead by helper threads, handed to the core as slices.
+//!
+//! A file goes through `Closed → Opening → Open`, or ends as `Failed`. It is opened when a stream first wants its
+//! bytes, as long as its clients have not too much open already; then it waits its turn.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use columba_core::error::StreamEnd;
+use columba_core::server::{Source, SourceBytes, SourceKey, TrainState};
+use columba_core::units::Timestamp;
+use mio::Token;
+
+use crate::files::catalog::SharedEntry;
+use crate::files::content::{
+    self, Check, Content, Mapped, Opened, READ_AHEAD_SEGMENTS, SMALL_FILE_BYTES,
+};
+use crate::files::folder::SharedFolder;
+use crate::files::hashes::{HashCache, HashJob, SEGMENT_BYTES, SegmentHash, segments};
+use crate::files::version::FileVersion;
+use crate::files::workers::{Priority, Workers};
+use crate::helpers::{HelperEvent, Mailbox};
+use crate::slots::{SlotId, Slots};
+
+/// Bytes of small files that one association may have in memory, and how many of them.
+const MAX_SMALL_BYTES: u64 = 16 * 1_024 * 1_024;
+const MAX_SMALL_FILES: usize = 8_192;
+
+/// Large files that one association may have open.
+const MAX_LARGE_FILES: usize = 32;
+
+/// A file that streams send, shared by all who fetch this version of it.
+#[derive(Debug)]
+struct Stored {
+    entry: SharedEntry,
+    state: State,
+    /// Streams per association.
+    users: Vec<(u32, u32)>,
+    /// Values of its first segments.
+    hashes: Vec<SegmentHash>,
+    opened_at: SystemTime,
+    /// Segments a helper is reading.
+    reading: Option<std::ops::Range<u32>>,
+    /// When the stream was started that has not seen a byte yet.
+    started: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nobody asked for its bytes yet.
+    Closed,
+    /// Asked for, but its clients have too much open.
+    Waiting,
+    Opening,
+    Open(Content),
+    Failed(StreamEnd),
+}
+
+/// What one association has open.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    small_bytes: u64,
+    small_files: usize,
+    large_files: usize,
+}
+
+impl Load {
+    fn has_room(&self, size: u64) -> bool {
+        if size <= SMALL_FILE_BYTES {
+            self.small_files < MAX_SMALL_FILES && self.small_bytes + size <= MAX_SMALL_BYTES
+        } else {
+            self.large_files < MAX_LARGE_FILES
+        }
+    }
+
+    fn add(&mut self, size: u64) {
+        if size <= SMALL_FILE_BYTES {
+            self.small_files += 1;
+            self.small_bytes += size;
+        } else {
+            self.large_files += 1;
+        }
+    }
+
+    fn remove(&mut self, size: u64) {
+        if size <= SMALL_FILE_BYTES {
+            self.small_files = self.small_files.saturating_sub(1);
+            self.small_bytes = self.small_bytes.saturating_sub(size);
+        } else {
+            self.large_files = self.large_files.saturating_sub(1);
+        }
+    }
+}
+
+/// All files that streams send.
+pub(crate) struct FileStore {
+    files: Slots<Stored>,
+    by_version: HashMap<FileVersion, SlotId>,
+    loads: HashMap<u32, Load>,
+    /// Files that an association wants and has no room for.
+    waiting: HashMap<u32, VecDeque<SlotId>>,
+    cache: HashCache,
+    folder: Arc<SharedFolder>,
+    workers: Workers,
+    mailbox: Mailbox,
+    /// The loop's time, set once a turn.
+    now: Timestamp,
+    /// Spans from a stream's start to its first byte, for the histogram.
+    pub(crate) first_bytes: Vec<std::time::Duration>,
+}
+
+impl std::fmt::Debug for FileStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileStore")
+            .field("files", &self.files.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Associations to wake because a file of theirs made progress.
+pub(crate) type Woken = Vec<(u32, SourceKey)>;
+
+impl FileStore {
+    pub(crate) fn new(folder: Arc<SharedFolder>, workers: Workers, mailbox: Mailbox) -> Self {
+        Self {
+            files: Slots::default(),
+            by_version: HashMap::new(),
+            loads: HashMap::new(),
+            waiting: HashMap::new(),
+            cache: HashCache::default(),
+            folder,
+            workers,
+            mailbox,
+            now: Timestamp::ZERO,
+            first_bytes: Vec::new(),
+        }
+    }
+
+    pub(crate) fn set_now(&mut self, now: Timestamp) {
+        self.now = now;
+    }
+
+    /// Files that streams send now, and files whose hashes are known.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.files.len(), self.cache.len())
+    }
+
+    /// A stream of this association sends this file from now on.
+    pub(crate) fn acquire(&mut self, association: u32, entry: &SharedEntry) -> SourceKey {
+        let id = match self.by_version.get(&entry.version) {
+            Some(&id) => id,
+            None => {
+                let stored = Stored {
+                    entry: entry.clone(),
+                    state: State::Closed,
+                    users: Vec::new(),
+                    hashes: Vec::new(),
+                    opened_at: SystemTime::UNIX_EPOCH,
+                    reading: None,
+                    started: None,
+                };
+                let id = self.files.insert_with(|_| stored);
+                self.by_version.insert(entry.version, id);
+                id
+            }
+        };
+        if let Some(stored) = self.files.get_mut(id) {
+            stored.started.get_or_insert(self.now);
+            match stored
+                .users
+                .iter_mut()
+                .find(|(user, _)| *user == association)
+            {
+                Some((_, streams)) => *streams += 1,
+                None => {
+                    stored.users.push((association, 1));
+                    if stored.is_loaded() {
+                        self.loads
+                            .entry(association)
+                            .or_default()
+                            .add(stored.entry.version.size);
+                    }
+                }
+            }
+        }
+        to_key(id)
+    }
+
+    /// A stream of this association sends it no more. Files that waited for room may have it now.
+    pub(crate) fn release(&mut self, association: u32, key: SourceKey) {
+        let Some(id) = to_id(key) else {
+            return;
+        };
+        let Some(stored) = self.files.get_mut(id) else {
+            return;
+        };
+        let Some(place) = stored
+            .users
+            .iter()
+            .position(|(user, _)| *user == association)
+        else {
+            return;
+        };
+        stored.users[place].1 -= 1;
+        if stored.users[place].1 == 0 {
+            stored.users.swap_remove(place);
+            if stored.is_loaded() {
+                if let Some(load) = self.loads.get_mut(&association) {
+                    load.remove(stored.entry.version.size);
+                }
+            }
+            if stored.users.is_empty() {
+                let version = stored.entry.version;
+                self.by_version.remove(&version);
+                self.files.remove(id);
+            }
+        }
+        self.open_waiting(association);
+    }
+
+    /// An association is gone.
+    pub(crate) fn forget_association(&mut self, association: u32) {
+        self.loads.remove(&association);
+        self.waiting.remove(&association);
+    }
+
+    /// The association has closed a file: others of its files may be opened, in the order in which they were wanted.
+    fn open_waiting(&mut self, association: u32) {
+        while let Some(&id) = self.waiting.get(&association).and_then(VecDeque::front) {
+            let waits = matches!(
+                self.files.get(id),
+                Some(Stored {
+                    state: State::Waiting,
+                    ..
+                })
+            );
+            if waits && !self.try_open(id) {
+                return;
+            }
+            if let Some(queue) = self.waiting.get_mut(&association) {
+                queue.pop_front();
+            }
+        }
+        self.waiting.remove(&association);
+    }
+
+    /// Has a helper open the file if one of its associations has room for it.
+    fn try_open(&mut self, id: SlotId) -> bool {
+        let Some(stored) = self.files.get_mut(id) else {
+            return true;
+        };
+        let size = stored.entry.version.size;
+        let loads = &mut self.loads;
+        let room = |user: &u32, loads: &HashMap<u32, Load>| {
+            loads.get(user).is_none_or(|load| load.has_room(size))
+        };
+        if !stored.users.iter().any(|(user, _)| room(user, loads)) {
+            return false;
+        }
+        for (user, _) in &stored.users {
+            loads.entry(*user).or_default().add(size);
+        }
+        stored.state = State::Opening;
+        let (folder, mailbox, name) = (
+            Arc::clone(&self.folder),
+            self.mailbox.clone(),
+            Arc::clone(&stored.entry.name),
+        );
+        self.workers.submit(Priority::Urgent, move || {
+            let result = content::open(&folder, &name);
+            mailbox.post(HelperEvent::Opened { file: id, result });
+        });
+        true
+    }
+
+    /// A helper opened a file, or could not.
+    pub(crate) fn on_opened(&mut self, id: SlotId, result: std::io::Result<Opened>) -> Woken {
+        let Some(stored) = self.files.get_mut(id) else {
+            return Woken::new();
+        };
+        match result {
+            Ok(opened) if opened.version.has_same_content(&stored.entry.version) => {
+                stored.opened_at = opened.opened_at;
+                stored.state = State::Open(opened.content);
+                if let Some(hash) = opened.hash {
+                    stored.hashes = vec![hash];
+                } else {
+                    self.start_hashing(id);
+                }
+            }
+            Ok(_) => stored.state = State::Failed(StreamEnd::FileChanged),
+            Err(error) => {
+                tracing::info!(file = %stored.entry.name, %error, "a shared file cannot be read");
+                stored.state = State::Failed(end_of(&error));
+            }
+        }
+        self.users_of(id)
+    }
+
+    fn start_hashing(&mut self, id: SlotId) {
+        let Some(stored) = self.files.get_mut(id) else {
+            return;
+        };
+        let State::Open(Content::Mapped(mapped)) = &stored.state else {
+            return;
+        };
+        if let Some(values) = self.cache.get(&stored.entry.version) {
+            stored.hashes = values.to_vec();
+            return;
+        }
+        let job = HashJob {
+            id,
+            file: Arc::clone(mapped.file()),
+            version: stored.entry.version,
+            next: 0,
+            mailbox: self.mailbox.clone(),
+            submitter: self.workers.submitter(),
+        };
+        self.workers.submit(Priority::Background, move || job.run());
+    }
+
+    /// A helper hashed further segments. What was hashed was read as well.
+    pub(crate) fn on_hashed(&mut self, id: SlotId, values: &[SegmentHash]) -> Woken {
+        let now_s = self.now_s();
+        let Some(stored) = self.files.get_mut(id) else {
+            return Woken::new();
+        };
+        let first = u32::try_from(stored.hashes.len()).unwrap_or(u32::MAX);
+        stored.hashes.extend_from_slice(values);
+        if let State::Open(Content::Mapped(mapped)) = &mut stored.state {
+            mapped.set_warm(first, u32::try_from(values.len()).unwrap_or(0), now_s);
+        }
+        if stored.hashes.len() < segments(stored.entry.version.size) as usize {
+            return Woken::new();
+        }
+        // Only of use if nothing changed while the file was read.
+        let unchanged = match &stored.state {
+            State::Open(Content::Mapped(mapped)) => mapped.check() == Check::Same,
+            State::Open(Content::Whole(_))
+            | State::Closed
+            | State::Waiting
+            | State::Opening
+            | State::Failed(_) => false,
+        };
+        if unchanged {
+            self.cache.put(
+                stored.entry.version,
+                stored.hashes.as_slice().into(),
+                stored.opened_at,
+            );
+        }
+        self.users_of(id)
+    }
+
+    /// A helper read segments into memory.
+    pub(crate) fn on_read_ahead(&mut self, id: SlotId, first: u32, count: u32) -> Woken {
+        let now_s = self.now_s();
+        let Some(stored) = self.files.get_mut(id) else {
+            return Woken::new();
+        };
+        if let State::Open(Content::Mapped(mapped)) = &mut stored.state {
+            mapped.set_warm(first, count, now_s);
+        }
+        if stored
+            .reading
+            .as_ref()
+            .is_some_and(|range| range.end <= first + count)
+        {
+            stored.reading = None;
+        }
+        self.users_of(id)
+    }
+
+    /// A helper could not read a file.
+    pub(crate) fn on_read_failed(&mut self, id: SlotId, error: &std::io::Error) -> Woken {
+        if let Some(stored) = self.files.get_mut(id) {
+            tracing::info!(file = %stored.entry.name, %error, "a shared file cannot be read any more");
+            stored.state = State::Failed(end_of(error));
+        }
+        self.users_of(id)
+    }
+
+    fn users_of(&self, id: SlotId) -> Woken {
+        let users = self
+            .files
+            .get(id)
+            .map(|stored| stored.users.as_slice())
+            .unwrap_or_default();
+        users.iter().map(|&(user, _)| (user, to_key(id))).collect()
+    }
+
+    fn now_s(&self) -> u64 {
+        self.now.as_nanos() / 1_000_000_000
+    }
+}
+
+impl Stored {
+    /// Whether it counts among what its associations have open.
+    fn is_loaded(&self) -> bool {
+        match self.state {
+            State::Opening | State::Open(_) | State::Failed(_) => true,
+            State::Closed | State::Waiting => false,
+        }
+    }
+}
+
+impl Source for FileStore {
+    fn begin_train(&mut self, source: SourceKey) -> TrainState {
+        let Some(id) = to_id(source) else {
+            return TrainState::End(StreamEnd::Unreadable);
+        };
+        let Some(stored) = self.files.get_mut(id) else {
+            return TrainState::End(StreamEnd::Unreadable);
+        };
+        match &stored.state {
+            State::Closed => {
+                if !self.try_open(id) {
+                    if let Some(stored) = self.files.get_mut(id) {
+                        stored.state = State::Waiting;
+                        for (user, _) in &stored.users {
+                            self.waiting.entry(*user).or_default().push_back(id);
+                        }
+                    }
+                }
+                return TrainState::Pending;
+            }
+            State::Waiting | State::Opening => return TrainState::Pending,
+            State::Failed(end) => return TrainState::End(*end),
+            State::Open(Content::Whole(_)) => {}
+            State::Open(Content::Mapped(mapped)) => {
+                let end = match mapped.check() {
+                    Check::Same => None,
+                    Check::Changed => Some(StreamEnd::FileChanged),
+                    Check::Unreadable => Some(StreamEnd::Unreadable),
+                };
+                if let Some(end) = end {
+                    stored.state = State::Failed(end);
+                    return TrainState::End(end);
+                }
+            }
+        }
+        if let Some(started) = stored.started.take() {
+            self.first_bytes.push(self.now - started);
+        }
+        TrainState::Ready {
+            hashes: u32::try_from(stored.hashes.len()).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn file(&mut self, source: SourceKey, offset: u64, len: usize) -> SourceBytes<'_> {
+        let now_s = self.now_s();
+        let Some((id, stored)) = to_id(source).and_then(|id| Some((id, self.files.get_mut(id)?)))
+        else {
+            return SourceBytes::End(StreamEnd::Unreadable);
+        };
+        match &mut stored.state {
+            State::Open(Content::Whole(bytes)) => {
+                let slice = usize::try_from(offset)
+                    .ok()
+                    .and_then(|start| bytes.get(start..start.checked_add(len)?));
+                slice.map_or(SourceBytes::End(StreamEnd::Unreadable), SourceBytes::Ready)
+            }
+            State::Open(Content::Mapped(mapped)) => {
+                let first = u32::try_from(offset / SEGMENT_BYTES).unwrap_or(u32::MAX);
+                let last = u32::try_from((offset + len as u64).saturating_sub(1) / SEGMENT_BYTES)
+                    .unwrap_or(u32::MAX);
+                let warm = mapped.is_warm(first, now_s) && mapped.is_warm(last, now_s);
+                if stored.reading.is_none() {
+                    // In time for what comes next, if that is not in memory.
+                    let ahead = if warm {
+                        last + READ_AHEAD_SEGMENTS / 2
+                    } else {
+                        first
+                    };
+                    if !warm || !mapped.is_warm(ahead, now_s) {
+                        stored.reading = read_ahead(
+                            mapped,
+                            id,
+                            ahead,
+                            stored.entry.version.size,
+                            &self.workers,
+                            &self.mailbox,
+                        );
+                    }
+                }
+                if !warm {
+                    return SourceBytes::Pending;
+                }
+                match mapped.slice(offset, len) {
+                    Ok(slice) => SourceBytes::Ready(slice),
+                    Err(error) => SourceBytes::End(end_of(&error)),
+                }
+            }
+            State::Failed(end) => SourceBytes::End(*end),
+            State::Closed | State::Waiting | State::Opening => SourceBytes::Pending,
+        }
+    }
+
+    fn copy_hashes(&mut self, source: SourceKey, offset: u64, out: &mut [u8]) {
+        let Some(stored) = to_id(source).and_then(|id| self.files.get(id)) else {
+            return;
+        };
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let known = stored
+            .hashes
+            .as_flattened()
+            .get(start..)
+            .unwrap_or_default();
+        let count = known.len().min(out.len());
+        out[..count].copy_from_slice(&known[..count]);
+    }
+}
+
+/// Has a helper read segments from `first` on; returns which.
+fn read_ahead(
+    mapped: &Mapped,
+    id: SlotId,
+    first: u32,
+    size: u64,
+    workers: &Workers,
+    mailbox: &Mailbox,
+) -> Option<std::ops::Range<u32>> {
+    let end = segments(size).min(first.saturating_add(READ_AHEAD_SEGMENTS));
+    if first >= end {
+        return None;
+    }
+    let (file, mailbox) = (Arc::clone(mapped.file()), mailbox.clone());
+    workers.submit(Priority::Urgent, move || {
+        content::read_ahead(id, &file, size, first, end - first, &mailbox);
+    });
+    Some(first..end)
+}
+
+fn end_of(error: &std::io::Error) -> StreamEnd {
+    match error.kind() {
+        // Shorter than it was, or gone since it was offered.
+        std::io::ErrorKind::UnexpectedEof
+        | std::io::ErrorKind::InvalidData
+        | std::io::ErrorKind::NotFound => StreamEnd::FileChanged,
+        _ => StreamEnd::Unreadable,
+    }
+}
+
+fn to_key(id: SlotId) -> SourceKey {
+    SourceKey(id.token().0 as u64)
+}
+
+fn to_id(key: SourceKey) -> Option<SlotId> {
+    SlotId::from_token(Token(usize::try_from(key.0).ok()?))
+}
