@@ -152,7 +152,9 @@ fn memory_folder(bytes: u64, sink: Sink) -> Result<Option<&'static Path>> {
     if fits {
         Ok(Some(folder))
     } else if sink == Sink::Shm {
-        bail!("{MEMORY_FOLDER} has no room for {needed} bytes: choose a smaller --mib or another --sink");
+        bail!(
+            "{MEMORY_FOLDER} has no room for {needed} bytes: choose a smaller --mib or another --sink"
+        );
     } else {
         Ok(None)
     }
@@ -161,7 +163,9 @@ fn memory_folder(bytes: u64, sink: Sink) -> Result<Option<&'static Path>> {
 /// Waits until the file is so old that the server caches its hashes.
 fn settle(source: &Path, stage: &mut Stage) -> Result<()> {
     let written = std::fs::metadata(source)?.modified()?;
-    let age = SystemTime::now().duration_since(written).unwrap_or_default();
+    let age = SystemTime::now()
+        .duration_since(written)
+        .unwrap_or_default();
     let until = std::time::Instant::now() + SETTLED.saturating_sub(age);
     // Listening, so that an interruption is heard.
     while stage.next(until)?.is_some() {}
@@ -176,7 +180,11 @@ fn show(row: &Row, json: bool) -> Result<()> {
     report::print(&format!(
         "{}, {}, UDP payload ≤ {}: {} ({} to {}, {} runs), {:.3} CPU seconds per GB\n",
         row.row,
-        if row.encrypted { "encrypted" } else { "plaintext" },
+        if row.encrypted {
+            "encrypted"
+        } else {
+            "plaintext"
+        },
         row.payload_limit,
         rate(row.bytes_per_second),
         rate(row.min),

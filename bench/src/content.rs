@@ -11,7 +11,8 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// Writes `bytes` pseudo-random bytes that follow from `seed` and do not compress.
 pub(crate) fn write_noise(path: &Path, bytes: u64, seed: u64) -> Result<()> {
     let mut noise = noise(seed);
-    let mut file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
+    let mut file =
+        File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut left = bytes;
     while left > 0 {
@@ -80,7 +81,8 @@ pub(crate) fn copy_sources(from: &Path, to: &Path) -> Result<usize> {
         if kind.is_dir() && !source.join("CACHEDIR.TAG").exists() {
             files += copy_sources(&source, &target)?;
         } else if kind.is_file() {
-            fs::copy(&source, &target).with_context(|| format!("cannot copy {}", source.display()))?;
+            fs::copy(&source, &target)
+                .with_context(|| format!("cannot copy {}", source.display()))?;
             files += 1;
         }
     }
@@ -104,7 +106,9 @@ pub(crate) fn count_files(folder: &Path) -> Result<usize> {
 
 /// This repository's folder: where cargo says the package is, or the nearest one above the current folder.
 pub(crate) fn repository() -> Result<PathBuf> {
-    let is_ours = |folder: &&Path| folder.join("core/src/lib.rs").exists() && folder.join("Cargo.toml").exists();
+    let is_ours = |folder: &&Path| {
+        folder.join("core/src/lib.rs").exists() && folder.join("Cargo.toml").exists()
+    };
     let starts = [
         std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from),
         std::env::current_dir().ok(),

@@ -35,5 +35,9 @@ type Arguments = Vec<OsString>;
 
 /// What a workload ends with when it was not interrupted.
 fn exit_code(ok: bool) -> ExitCode {
-    if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

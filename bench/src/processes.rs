@@ -131,11 +131,17 @@ impl Process {
         let deadline = Instant::now() + limit;
         loop {
             let status = self.child.try_wait();
-            if let Some(status) = status.with_context(|| format!("cannot wait for the {}", self.name))? {
+            if let Some(status) =
+                status.with_context(|| format!("cannot wait for the {}", self.name))?
+            {
                 return Ok(status);
             }
             if Instant::now() >= deadline {
-                bail!("the {} did not end within {limit:?}{}", self.name, self.last_words());
+                bail!(
+                    "the {} did not end within {limit:?}{}",
+                    self.name,
+                    self.last_words()
+                );
             }
             std::thread::sleep(REAP_INTERVAL);
         }

@@ -58,7 +58,11 @@ impl Spread {
 /// `part` of `whole`, 0 when there is nothing.
 #[expect(clippy::cast_precision_loss, reason = "a share, for people")]
 pub(crate) fn share(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
 }
 
 /// Bytes per second as a number.

@@ -125,7 +125,11 @@ mod tests {
     #[test]
     fn roles_are_told_apart() {
         for (index, role) in Role::ALL.iter().enumerate() {
-            assert!(Role::ALL[..index].iter().all(|other| other.id() != role.id()));
+            assert!(
+                Role::ALL[..index]
+                    .iter()
+                    .all(|other| other.id() != role.id())
+            );
         }
     }
 }

@@ -100,14 +100,21 @@ impl Session {
         ]);
         list.extend(impairments);
         let (network, ready) = stage.start_serving(Role::LossSim, "network", list)?;
-        let address = ready["address"].as_str().context("the network named no address")?;
+        let address = ready["address"]
+            .as_str()
+            .context("the network named no address")?;
         self.address = address.to_owned();
         self.network = Some(network);
         Ok(())
     }
 
     /// Arguments of a client's command: how to reach the server, with the key and state of `user`.
-    pub(crate) fn client_arguments(&self, stage: &Stage, user: &str, command: &[&str]) -> Result<Vec<OsString>> {
+    pub(crate) fn client_arguments(
+        &self,
+        stage: &Stage,
+        user: &str,
+        command: &[&str],
+    ) -> Result<Vec<OsString>> {
         let mut list = arguments(["-s", &self.address, "--state"]);
         list.push(stage.make_folder(&format!("user-{user}"))?.into());
         match &self.fingerprint {
@@ -124,7 +131,8 @@ impl Session {
         let name = format!("client ({})", command.join(" "));
         let lines = stage.ask(Role::Client, &name, list)?;
         let parse = |line: String| {
-            serde_json::from_str(&line).with_context(|| format!("the {name} said {line:?}, which is no JSON"))
+            serde_json::from_str(&line)
+                .with_context(|| format!("the {name} said {line:?}, which is no JSON"))
         };
         lines.into_iter().map(parse).collect()
     }
@@ -173,7 +181,11 @@ impl Session {
                     let told = serde_json::from_str(&text)
                         .with_context(|| format!("the download said {text:?}"))?;
                     match told {
-                        Told::Progress { done_bytes, total_bytes, current } => {
+                        Told::Progress {
+                            done_bytes,
+                            total_bytes,
+                            current,
+                        } => {
                             progress.update(done_bytes, total_bytes, &current);
                         }
                         Told::File(outcome) => file = Some(outcome),
@@ -183,7 +195,10 @@ impl Session {
                 }
                 Some(Heard::Closed { from }) if from == client => break,
                 Some(_) => {}
-                None => bail!("the download stands still for {STALL_LIMIT:?}{}", stage.process(client).last_words()),
+                None => bail!(
+                    "the download stands still for {STALL_LIMIT:?}{}",
+                    stage.process(client).last_words()
+                ),
             }
         }
         stage.process(client).expect_success(PATIENCE)?;
@@ -193,7 +208,10 @@ impl Session {
     /// The server's counters of file transfers.
     pub(crate) fn transfer_counters(&self, stage: &mut Stage) -> Result<TransferCounters> {
         let report = self.ask(stage, &["stats", "--json"])?;
-        let report = report.into_iter().next().context("the server has no counters")?;
+        let report = report
+            .into_iter()
+            .next()
+            .context("the server has no counters")?;
         TransferCounters::deserialize(&report["transfers"])
             .with_context(|| format!("the server's counters lack some of transfers: {report}"))
     }

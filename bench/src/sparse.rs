@@ -51,9 +51,13 @@ pub(crate) fn run(args: &SparseArgs) -> Result<bool> {
     let progress = Progress::new(args.json);
     let bytes = args.gib << 30;
     let parent = args.to.clone().unwrap_or_else(std::env::temp_dir);
-    std::fs::create_dir_all(&parent).with_context(|| format!("cannot create {}", parent.display()))?;
+    std::fs::create_dir_all(&parent)
+        .with_context(|| format!("cannot create {}", parent.display()))?;
     if os::free_bytes(&parent).is_some_and(|free| free < bytes) {
-        bail!("{} has no room for {bytes} bytes: name another folder with --to", parent.display());
+        bail!(
+            "{} has no room for {bytes} bytes: name another folder with --to",
+            parent.display()
+        );
     }
     // The source costs next to nothing, the copy its whole size; both go when this ends.
     let mut stage = Stage::new(Some(&parent))?;

@@ -84,7 +84,8 @@ impl Stage {
     /// A new folder in the temporary folder.
     pub(crate) fn make_folder(&self, name: &str) -> Result<PathBuf> {
         let path = self.path(name);
-        std::fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        std::fs::create_dir_all(&path)
+            .with_context(|| format!("cannot create {}", path.display()))?;
         Ok(path)
     }
 
@@ -143,8 +144,12 @@ impl Stage {
     /// The next line of one process, as JSON.
     pub(crate) fn next_json_of(&mut self, id: ProcessId, what: &str) -> Result<Value> {
         let line = self.next_line_of(id, what)?;
-        serde_json::from_str(&line)
-            .with_context(|| format!("the {} said {line:?} instead of {what}", self.process(id).name()))
+        serde_json::from_str(&line).with_context(|| {
+            format!(
+                "the {} said {line:?} instead of {what}",
+                self.process(id).name()
+            )
+        })
     }
 
     /// Starts a process that serves, and waits for its ready line.
@@ -167,7 +172,12 @@ impl Stage {
     }
 
     /// Runs a process that answers and ends; returns its lines.
-    pub(crate) fn ask(&mut self, role: Role, name: &str, arguments: Vec<OsString>) -> Result<Vec<String>> {
+    pub(crate) fn ask(
+        &mut self,
+        role: Role,
+        name: &str,
+        arguments: Vec<OsString>,
+    ) -> Result<Vec<String>> {
         let id = self.start(&Launch {
             role,
             name,
@@ -180,7 +190,10 @@ impl Stage {
                 Some(Heard::Line { from, text, .. }) if from == id => lines.push(text),
                 Some(Heard::Closed { from }) if from == id => break,
                 Some(_) => {}
-                None => bail!("no answer from the {name} within {PATIENCE:?}{}", self.process(id).last_words()),
+                None => bail!(
+                    "no answer from the {name} within {PATIENCE:?}{}",
+                    self.process(id).last_words()
+                ),
             }
         }
         self.process(id).expect_success(PATIENCE)?;

@@ -18,6 +18,8 @@ const NAMES: [&str; 2] = ["ada", "grace"];
 const WHISPER_CYCLE: u64 = 8;
 /// How often a user asks who is there.
 const ASK_EVERY: Duration = Duration::from_millis(200);
+/// Longer ones count as this long.
+const MAX_LATENCY_US: u64 = 3_600_000_000;
 const PHRASES: [&str; 6] = [
     "is it as slow for you as for me?",
     "not at all, it just goes on",
@@ -57,7 +59,8 @@ impl Conversation {
     /// Two clients join; returns when each can be heard.
     pub(crate) fn join(session: &Session, stage: &mut Stage) -> Result<Self> {
         let mut start = |name: &str| {
-            let arguments = session.client_arguments(stage, name, &["-n", name, "chat", "--json"])?;
+            let arguments =
+                session.client_arguments(stage, name, &["-n", name, "chat", "--json"])?;
             stage.start(&Launch {
                 role: Role::Chat,
                 name: &format!("client of {name}"),
@@ -77,10 +80,16 @@ impl Conversation {
                 stage.process(users[0]).say("/users")?;
             }
             match stage.next(ask_at)? {
-                Some(Heard::Line { from, text, .. }) if from == users[0] && lists_all(&text) => break,
+                Some(Heard::Line { from, text, .. }) if from == users[0] && lists_all(&text) => {
+                    break;
+                }
                 Some(Heard::Closed { from }) if users.contains(&from) => {
                     let process = stage.process(from);
-                    bail!("the {} did not get into the chat{}", process.name(), process.last_words());
+                    bail!(
+                        "the {} did not get into the chat{}",
+                        process.name(),
+                        process.last_words()
+                    );
                 }
                 Some(_) | None => {}
             }
@@ -89,7 +98,8 @@ impl Conversation {
             users,
             sent: 0,
             pending: HashMap::new(),
-            latency_us: Histogram::new(3).context("three digits are few enough")?,
+            latency_us: Histogram::new_with_bounds(1, MAX_LATENCY_US, 3)
+                .context("these are bounds")?,
         })
     }
 
@@ -108,7 +118,10 @@ impl Conversation {
         let number = self.sent;
         let speaker = usize::from(number % 2 == 1);
         let listener = 1 - speaker;
-        let phrase = PHRASES.iter().cycle().nth(usize::try_from(number).unwrap_or(0) % PHRASES.len());
+        let phrase = PHRASES
+            .iter()
+            .cycle()
+            .nth(usize::try_from(number).unwrap_or(0) % PHRASES.len());
         let text = format!("{} [{number}]", phrase.unwrap_or(&""));
         let line = if number % WHISPER_CYCLE < WHISPER_CYCLE - 2 {
             text
@@ -116,7 +129,8 @@ impl Conversation {
             format!("/whisper {} {text}", NAMES[listener])
         };
         // Before it is written, so that the pipe's time counts.
-        self.pending.insert(number, (Instant::now(), self.users[listener]));
+        self.pending
+            .insert(number, (Instant::now(), self.users[listener]));
         self.sent += 1;
         stage.process(self.users[speaker]).say(&line)
     }
@@ -181,8 +195,7 @@ fn lists_all(line: &str) -> bool {
 impl Transcript {
     /// What is wrong with it.
     pub(crate) fn problems(&self) -> Option<String> {
-        (self.delivered != self.sent).then(|| {
-            format!("of {} messages {} arrived", self.sent, self.delivered)
-        })
+        (self.delivered != self.sent)
+            .then(|| format!("of {} messages {} arrived", self.sent, self.delivered))
     }
 }

@@ -102,14 +102,15 @@ pub(crate) fn run(args: &DemoArgs) -> Result<bool> {
     let mut chat = Conversation::join(&session, &mut stage)?;
     let downloads = transfer(&session, &mut stage, &mut chat, &listed, &progress)?;
     progress.clear();
-    let counters = session.transfer_counters(&mut stage)?;
     let chat = chat.leave(&mut stage)?;
+    let counters = session.transfer_counters(&mut stage)?;
     let path = session.end(&mut stage)?.context("there was no network")?;
 
     let mut problems = verify::problems(&share, &listed, &downloads, &stage.path(DOWNLOADS));
     problems.extend(chat.problems());
     if path.down.packets == 0 {
-        problems.push("the downloads did not come through the network that loses packets".to_owned());
+        problems
+            .push("the downloads did not come through the network that loses packets".to_owned());
     }
     for problem in &problems {
         report::complain(&format!("error: {problem}"));
@@ -148,7 +149,11 @@ fn transfer(
     // A folder's name means its tree.
     let names: BTreeSet<&str> = listed
         .iter()
-        .map(|file| file.name.split_once('/').map_or(file.name.as_str(), |(first, _)| first))
+        .map(|file| {
+            file.name
+                .split_once('/')
+                .map_or(file.name.as_str(), |(first, _)| first)
+        })
         .collect();
     let folder = stage.make_folder(DOWNLOADS)?;
     let order = session.order(stage, names, Some(folder), 0)?;
@@ -187,9 +192,10 @@ fn transfer(
         }
     }
     if downloads.files.is_empty() {
-        downloads
-            .failures
-            .push(format!("nothing was downloaded{}", stage.process(client).last_words()));
+        downloads.failures.push(format!(
+            "nothing was downloaded{}",
+            stage.process(client).last_words()
+        ));
     }
     Ok(downloads)
 }
@@ -214,7 +220,8 @@ fn require_others(stage: &mut Stage, chat: &Conversation, ended: ProcessId) -> R
 
 impl Downloads {
     fn hear(&mut self, text: &str, elapsed: Duration, progress: &Progress) -> Result<()> {
-        let told = serde_json::from_str(text).with_context(|| format!("the download said {text:?}"))?;
+        let told =
+            serde_json::from_str(text).with_context(|| format!("the download said {text:?}"))?;
         match told {
             Told::Progress {
                 done_bytes,

@@ -24,7 +24,12 @@ pub(crate) struct SharedFile {
 
 impl Share {
     /// The given folder, or a new one with this repository's sources and a generated file of `mib` MiB.
-    pub(crate) fn prepare(given: Option<&Path>, mib: u64, seed: u64, stage: &Stage) -> Result<Self> {
+    pub(crate) fn prepare(
+        given: Option<&Path>,
+        mib: u64,
+        seed: u64,
+        stage: &Stage,
+    ) -> Result<Self> {
         if let Some(given) = given {
             let folder = given
                 .canonicalize()
@@ -36,7 +41,11 @@ impl Share {
         }
         let folder = stage.make_folder("share")?;
         let sources = content::copy_sources(&content::repository()?, &folder.join("columba"))?;
-        content::write_noise(&folder.join(format!("generated-{mib}MiB.bin")), mib << 20, seed)?;
+        content::write_noise(
+            &folder.join(format!("generated-{mib}MiB.bin")),
+            mib << 20,
+            seed,
+        )?;
         Ok(Self {
             folder,
             expected_files: Some(sources + 1),
@@ -53,8 +62,13 @@ impl Share {
         let mut listed = Vec::new();
         for entry in session.ask(stage, &["ls", "--json"])? {
             listed.push(SharedFile {
-                name: entry["name"].as_str().context("a listed file without a name")?.to_owned(),
-                bytes: entry["size"].as_u64().context("a listed file without a size")?,
+                name: entry["name"]
+                    .as_str()
+                    .context("a listed file without a name")?
+                    .to_owned(),
+                bytes: entry["size"]
+                    .as_u64()
+                    .context("a listed file without a size")?,
             });
         }
         if listed.is_empty() {

@@ -74,7 +74,18 @@ impl Summary {
         let row = &self.row;
         let again = share(row.retransmitted, self.data_packets);
         let lines = [
-            ("files", format!("{}, {}", row.files, if row.ok { "every hash is right" } else { "NOT all right" })),
+            (
+                "files",
+                format!(
+                    "{}, {}",
+                    row.files,
+                    if row.ok {
+                        "every hash is right"
+                    } else {
+                        "NOT all right"
+                    }
+                ),
+            ),
             (
                 "goodput",
                 format!(
@@ -94,16 +105,24 @@ impl Summary {
             ),
             (
                 "retransmitted",
-                format!("{} of {} packets ({:.2} %)", row.retransmitted, self.data_packets, again * 100.0),
+                format!(
+                    "{} of {} packets ({:.2} %)",
+                    row.retransmitted,
+                    self.data_packets,
+                    again * 100.0
+                ),
             ),
         ];
-        let mut table = lines
-            .iter()
-            .fold(String::new(), |table, (name, text)| table + &format!("{name:<16}{text}\n"));
+        let mut table = lines.iter().fold(String::new(), |table, (name, text)| {
+            table + &format!("{name:<16}{text}\n")
+        });
         table += &format!("{:<24}{:>8}  {:>8}\n", "latency in ms", "p50", "p99");
         let chat = format!("chat ({} messages)", self.messages);
         for (name, percentiles) in [("packets", row.packet_rtt_ms), (chat.as_str(), row.chat_ms)] {
-            table += &format!("  {name:<22}{:>8.1}  {:>8.1}\n", percentiles.p50, percentiles.p99);
+            table += &format!(
+                "  {name:<22}{:>8.1}  {:>8.1}\n",
+                percentiles.p50, percentiles.p99
+            );
         }
         table
     }

@@ -10,10 +10,18 @@ use crate::content;
 use crate::download::FileOutcome;
 
 /// What is wrong with the downloads; nothing when all is well.
-pub(crate) fn problems(share: &Share, listed: &[SharedFile], downloads: &Downloads, folder: &Path) -> Vec<String> {
+pub(crate) fn problems(
+    share: &Share,
+    listed: &[SharedFile],
+    downloads: &Downloads,
+    folder: &Path,
+) -> Vec<String> {
     let mut problems = downloads.failures.clone();
-    let outcomes: HashMap<&str, &FileOutcome> =
-        downloads.files.iter().map(|file| (file.file.as_str(), file)).collect();
+    let outcomes: HashMap<&str, &FileOutcome> = downloads
+        .files
+        .iter()
+        .map(|file| (file.file.as_str(), file))
+        .collect();
     if outcomes.len() != downloads.files.len() {
         problems.push("a file was reported twice".to_owned());
     }
@@ -28,7 +36,10 @@ pub(crate) fn problems(share: &Share, listed: &[SharedFile], downloads: &Downloa
     }
     match content::count_files(folder) {
         Ok(found) if found == listed.len() => {}
-        Ok(found) => problems.push(format!("there are {found} files instead of {}", listed.len())),
+        Ok(found) => problems.push(format!(
+            "there are {found} files instead of {}",
+            listed.len()
+        )),
         Err(error) => problems.push(format!("{error:#}")),
     }
     problems
@@ -39,9 +50,15 @@ fn check(share: &Path, file: &SharedFile, outcome: &FileOutcome, folder: &Path) 
         return Some(format!("went to {}", outcome.target.display()));
     }
     if outcome.bytes != file.bytes {
-        return Some(format!("has {} bytes instead of {}", outcome.bytes, file.bytes));
+        return Some(format!(
+            "has {} bytes instead of {}",
+            outcome.bytes, file.bytes
+        ));
     }
-    let hashes = (content::hash_of(&share.join(&file.name)), content::hash_of(&outcome.target));
+    let hashes = (
+        content::hash_of(&share.join(&file.name)),
+        content::hash_of(&outcome.target),
+    );
     match hashes {
         (Ok(source), Ok(target)) if source == target && source == outcome.blake3 => None,
         (Ok(source), Ok(target)) => Some(format!(
