@@ -258,7 +258,9 @@ impl Transfers {
         }
         // The address as it is, the zone of an IPv6 one included.
         let mut server = peer;
-        server.set_port(grant.udp_port);
+        if grant.udp_port != 0 {
+            server.set_port(grant.udp_port);
+        }
         let config = FlowConfig {
             encrypted: self.config.security.is_encrypted(),
             server,
