@@ -1,2 +1,5 @@
-//! Binary.
-fn main() {}
+//! The program `columba`.
+
+fn main() -> std::process::ExitCode {
+    columba_client::cli::main()
+}

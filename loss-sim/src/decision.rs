@@ -45,6 +45,26 @@ pub(crate) struct Handling {
     pub(crate) held_back: bool,
 }
 
+impl Handling {
+    /// It travels as it is, in time.
+    pub(crate) const UNTOUCHED: Self = Self {
+        truncate_to: None,
+        flip_at: None,
+        jitter_ns: 0,
+        held_back: false,
+    };
+}
+
+impl Decision {
+    /// It arrives once, as it is, in time.
+    pub(crate) const UNTOUCHED: Self = Self {
+        lost: false,
+        marked: false,
+        original: Handling::UNTOUCHED,
+        copy: None,
+    };
+}
+
 /// The random streams of a link and what they remember.
 #[derive(Debug, Clone)]
 pub(crate) struct Decider {

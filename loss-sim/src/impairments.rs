@@ -1,9 +1,11 @@
 //! What a link does to its packets: the plain configuration, and its validation.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::limits;
+use crate::trace::Trace;
 
 /// IPv4 and UDP headers: what a UDP payload costs on the wire beyond itself, in bytes.
 pub const IPV4_UDP_OVERHEAD_BYTES: u32 = 28;
@@ -12,7 +14,7 @@ pub const IPV4_UDP_OVERHEAD_BYTES: u32 = 28;
 ///
 /// A packet meets the stages in this order:
 /// 1. `max_datagram_bytes`: larger packets are dropped;
-/// 2. `rate` and `queue_bytes`: it waits for the packets before it (drop-tail), then takes its size
+/// 2. `rate` (or `trace`) and `queue_bytes`: it waits for the packets before it (drop-tail), then takes its size
 ///    divided by the rate to leave;
 /// 3. `blackhole`, then `drop_nth`, `burst_loss`, `loss`: it may be lost, after having used its share
 ///    of the queue and the rate, as on a radio link;
@@ -37,6 +39,9 @@ pub struct Impairments {
     pub distribution: Distribution,
     /// Bits per second on the wire, headers included (see `overhead_bytes`); unlimited when `None`.
     pub rate_bits_per_second: Option<u64>,
+    /// A recorded rate that varies; not together with `rate_bits_per_second`. It begins at timestamp 0, or
+    /// when it was changed.
+    pub trace: Option<Arc<Trace>>,
     /// Bytes that may wait for the rate beside the packet being sent; the default is
     /// [`Impairments::effective_queue_bytes`].
     pub queue_bytes: Option<u64>,
@@ -69,6 +74,7 @@ impl Default for Impairments {
             jitter: Duration::ZERO,
             distribution: Distribution::default(),
             rate_bits_per_second: None,
+            trace: None,
             queue_bytes: None,
             overhead_bytes: IPV4_UDP_OVERHEAD_BYTES,
             duplicate: 0.0,
@@ -153,7 +159,7 @@ pub struct Reorder {
 }
 
 /// A link that works for a while, then swallows everything for a while, and so on. The first phase
-/// begins at timestamp 0, or when the impairments were changed. A packet's fate depends on the phase in
+/// begins at timestamp 0, or when it was changed. A packet's fate depends on the phase in
 /// which it leaves the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Blackhole {
@@ -202,6 +208,14 @@ pub enum ImpairmentError {
         /// The one it needs.
         needs: &'static str,
     },
+    /// Two fields that exclude each other.
+    #[error("{field}: cannot be used together with {other}")]
+    Conflict {
+        /// The field.
+        field: &'static str,
+        /// The other one.
+        other: &'static str,
+    },
     /// A range of packet numbers that holds none.
     #[error("drop-nth: packet numbers start at 1 and ranges must not be empty")]
     DropRule,
@@ -216,10 +230,17 @@ impl Impairments {
         self.validate_probabilities()?;
         self.validate_times()?;
         self.validate_numbers()?;
-        if self.queue_bytes.is_some() && self.rate_bits_per_second.is_none() {
+        let has_rate = self.rate_bits_per_second.is_some();
+        if self.queue_bytes.is_some() && !has_rate && self.trace.is_none() {
             return Err(ImpairmentError::Needs {
                 field: "queue",
-                needs: "rate",
+                needs: "rate or trace",
+            });
+        }
+        if self.trace.is_some() && has_rate {
+            return Err(ImpairmentError::Conflict {
+                field: "trace",
+                other: "rate",
             });
         }
         let empty = |rule: &DropRule| match rule {
@@ -324,7 +345,10 @@ impl Impairments {
     /// as one way (rate × 2 × delay), but at least 64 KiB. `None` without a rate: nothing ever waits.
     #[must_use]
     pub fn effective_queue_bytes(&self) -> Option<u64> {
-        let rate = self.rate_bits_per_second?;
+        let rate = match &self.trace {
+            Some(trace) => trace.mean_bits_per_second(),
+            None => self.rate_bits_per_second?,
+        };
         if let Some(configured) = self.queue_bytes {
             return Some(configured);
         }
@@ -386,7 +410,7 @@ mod tests {
                     queue_bytes: Some(9),
                     ..none()
                 },
-                "queue: has no effect without rate",
+                "queue: has no effect without rate or trace",
             ),
             (
                 Impairments {

@@ -1,5 +1,7 @@
 //! One direction of a path.
 
+use std::collections::VecDeque;
+
 use crate::Nanos;
 use crate::decision::{Decider, Decision, Handling};
 use crate::delay::{DelayLine, Traveller, duration_nanos, latency};
@@ -7,6 +9,7 @@ use crate::impairments::{Blackhole, ImpairmentError, Impairments};
 use crate::limits;
 use crate::payload::Payload;
 use crate::queue::Bottleneck;
+use crate::record::Scripted;
 use crate::stats::LinkStats;
 
 /// What a link did with a packet that was offered to it.
@@ -56,9 +59,13 @@ pub struct Delivery<P> {
 pub struct Link<P> {
     impairments: Impairments,
     decider: Decider,
+    /// What is to become of the next packets, instead of what chance decides.
+    script: VecDeque<Scripted>,
     bottleneck: Bottleneck,
     delay_line: DelayLine<P>,
     held_bytes: u64,
+    /// Counts the packets offered.
+    offered: u64,
     /// Numbers whatever passes the bottleneck, packets and stream bytes alike.
     last_number: u64,
     /// The highest number delivered so far, to tell reordering.
@@ -77,9 +84,11 @@ impl<P: Payload> Link<P> {
         impairments.validate()?;
         Ok(Self {
             decider: Decider::new(seed),
+            script: VecDeque::new(),
             bottleneck: Bottleneck::new(&impairments),
             delay_line: DelayLine::new(),
             held_bytes: 0,
+            offered: 0,
             last_number: 0,
             highest_delivered: 0,
             blackhole_origin: 0,
@@ -101,8 +110,8 @@ impl<P: Payload> Link<P> {
     }
 
     /// Changes the impairments from now on. Packets still in the queue leave at the new rate; packets on
-    /// their way keep their delay, and nobody overtakes because the delay became shorter. A blackhole
-    /// starts its first phase now. Random streams go on where they are.
+    /// their way keep their delay, and nobody overtakes because the delay became shorter. A changed
+    /// blackhole starts its first phase now. Random streams go on where they are.
     ///
     /// # Errors
     /// An impairment out of its range; nothing is changed then.
@@ -115,21 +124,45 @@ impl<P: Payload> Link<P> {
         self.bottleneck.reconfigure(now, &impairments);
         self.delay_line
             .reschedule(|number| self.bottleneck.departure_of(number));
-        self.blackhole_origin = now;
+        if impairments.blackhole != self.impairments.blackhole {
+            self.blackhole_origin = now;
+        }
         self.impairments = impairments;
         Ok(())
     }
 
+    /// Repeats what a log tells of the first packets: which were dropped, damaged, duplicated, held back,
+    /// and their jitter. The log's drops stand for those of a full queue and a blackhole too; delay and
+    /// rate still are as configured. Packets after the log's end meet what the seed has for them.
+    pub(crate) fn repeat(&mut self, script: Vec<Scripted>) {
+        self.script = script.into();
+    }
+
     /// Offers a packet to the link and says what becomes of it.
     pub fn push(&mut self, now: Nanos, payload: P) -> Fate {
+        self.push_and_tell(now, payload).0
+    }
+
+    /// Offers a packet, and tells also what chance decided and the packet's number.
+    pub(crate) fn push_and_tell(&mut self, now: Nanos, payload: P) -> (Fate, Decision, u64) {
         let len = payload.bytes().len();
+        self.offered += 1;
         self.last_number += 1;
         self.stats.packets += 1;
         self.stats.bytes += len as u64;
-        let decision = self
-            .decider
-            .decide(&self.impairments, self.stats.packets, len);
-        let fate = self.pass(now, payload, &decision);
+        // Drawn even if a script decides, so that the packets after its end meet the luck of their number.
+        let drawn = self.decider.decide(&self.impairments, self.offered, len);
+        let (fate, decision) = match self.script.pop_front() {
+            None => (self.pass(now, payload, &drawn), drawn),
+            Some(Scripted::Dropped(fate)) => (fate, Decision::UNTOUCHED),
+            Some(Scripted::Untouched) => {
+                let decision = Decision::UNTOUCHED;
+                (self.pass_scripted(now, payload, &decision), decision)
+            }
+            Some(Scripted::Decided(decision)) => {
+                (self.pass_scripted(now, payload, &decision), *decision)
+            }
+        };
         match fate {
             Fate::Sent => {}
             Fate::Lost => self.stats.lost += 1,
@@ -140,10 +173,24 @@ impl<P: Payload> Link<P> {
             Fate::QueueDrop => self.stats.queue_drops += 1,
             Fate::Oversize => self.stats.oversize += 1,
         }
-        fate
+        (fate, decision, self.offered)
     }
 
-    fn pass(&mut self, now: Nanos, mut payload: P, decision: &Decision) -> Fate {
+    /// Sends a packet that a script lets through: only the simulator's memory can stop it.
+    fn pass_scripted(&mut self, now: Nanos, payload: P, decision: &Decision) -> Fate {
+        let len = payload.bytes().len();
+        if !self.has_memory_for(len) {
+            return Fate::QueueDrop;
+        }
+        let wire_bytes = len as u64 + u64::from(self.impairments.overhead_bytes);
+        let departure = self
+            .bottleneck
+            .enqueue_always(now, self.last_number, wire_bytes);
+        self.let_through(departure, payload, decision);
+        Fate::Sent
+    }
+
+    fn pass(&mut self, now: Nanos, payload: P, decision: &Decision) -> Fate {
         let len = payload.bytes().len();
         if self
             .impairments
@@ -165,6 +212,13 @@ impl<P: Payload> Link<P> {
         if decision.lost {
             return Fate::Lost;
         }
+        self.let_through(departure, payload, decision);
+        Fate::Sent
+    }
+
+    /// Sends a packet, and its copy if there is to be one.
+    fn let_through(&mut self, departure: Nanos, mut payload: P, decision: &Decision) {
+        let len = payload.bytes().len();
         if decision.marked && payload.mark_congestion_experienced() {
             self.stats.ecn_marked += 1;
         }
@@ -178,7 +232,6 @@ impl<P: Payload> Link<P> {
                 self.stats.queue_drops += 1;
             }
         }
-        Fate::Sent
     }
 
     fn has_memory_for(&self, len: usize) -> bool {
@@ -188,7 +241,10 @@ impl<P: Payload> Link<P> {
 
     /// Puts a packet, damaged as was decided, on its way.
     fn send(&mut self, departure: Nanos, mut payload: P, handling: Handling, is_copy: bool) {
-        if let Some(len) = handling.truncate_to {
+        // A script may have been recorded with longer packets.
+        if let Some(len) = handling.truncate_to
+            && len < payload.bytes().len()
+        {
             payload.truncate(len);
             self.stats.truncated += 1;
         }
@@ -207,10 +263,11 @@ impl<P: Payload> Link<P> {
             is_copy,
             payload,
         };
-        match self.impairments.reorder {
-            Some(reorder) if handling.held_back => self
+        let hold = self.impairments.reorder.map(|reorder| reorder.delay);
+        match hold {
+            Some(hold) if handling.held_back => self
                 .delay_line
-                .insert_held_back(traveller, duration_nanos(reorder.delay)),
+                .insert_held_back(traveller, duration_nanos(hold)),
             _ => self.delay_line.insert(traveller),
         }
     }

@@ -5,6 +5,7 @@ use crate::impairments::{ImpairmentError, Impairments};
 use crate::link::{Delivery, Fate, Link};
 use crate::payload::Payload;
 use crate::random::Random;
+use crate::record::{Record, Script};
 
 /// A direction of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -86,9 +87,33 @@ impl<P: Payload> Path<P> {
         }
     }
 
+    /// Has the first packets of both directions meet the fate that a log tells of them: dropped, damaged,
+    /// duplicated, held back, and their jitter. Drops of a full queue or a blackhole are repeated as they
+    /// were; delay, rate and the time for which packets are held back are as configured. Packets after the
+    /// log's end meet what the seed has for them.
+    pub fn repeat(&mut self, script: Script) {
+        self.up.repeat(script.up);
+        self.down.repeat(script.down);
+    }
+
     /// Offers a packet to the link of a direction.
     pub fn push(&mut self, direction: Direction, now: Nanos, payload: P) -> Fate {
         self.link_mut(direction).push(now, payload)
+    }
+
+    /// Offers a packet to the link of a direction, and gives a record of what became of it, to be logged
+    /// and repeated.
+    pub fn push_recorded(&mut self, direction: Direction, now: Nanos, payload: P) -> Record {
+        let len = payload.bytes().len();
+        let (fate, decision, number) = self.link_mut(direction).push_and_tell(now, payload);
+        Record {
+            direction,
+            number,
+            time: now,
+            len,
+            fate,
+            decision,
+        }
     }
 
     /// When the next packet arrives at either end.
@@ -138,6 +163,29 @@ mod tests {
             order,
             [(Direction::Down, 3_000_000), (Direction::Up, 5_000_000)]
         );
+    }
+
+    #[test]
+    fn records_repeat_a_run() {
+        let bad = Impairments {
+            loss: 0.3,
+            corrupt: 0.3,
+            ..Impairments::default()
+        };
+        let run = |path: &mut Path<Vec<u8>>| {
+            let mut log = String::new();
+            let mut arrived = Vec::new();
+            for now in 0..200 {
+                let record = path.push_recorded(Direction::Down, now, vec![0; 20]);
+                log.push_str(&format!("{record}\n"));
+                arrived.extend(path.poll_deliver(now));
+            }
+            (log, arrived)
+        };
+        let (log, arrived) = run(&mut Path::symmetric(bad, 1).unwrap());
+        let mut again = Path::symmetric(Impairments::default(), 2).unwrap();
+        again.repeat(log.parse().unwrap());
+        assert_eq!(run(&mut again), (log, arrived));
     }
 
     #[test]

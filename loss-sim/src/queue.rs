@@ -1,10 +1,12 @@
 //! The bottleneck: a drop-tail queue before a link of a certain rate.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::Nanos;
 use crate::impairments::Impairments;
 use crate::limits;
+use crate::trace::TraceCursor;
 
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
 
@@ -20,25 +22,87 @@ struct Waiting {
 /// departure is known the moment it arrives; what stands here only counts what is still waiting.
 #[derive(Debug, Clone)]
 pub(crate) struct Bottleneck {
-    rate_bits_per_second: Option<u64>,
+    service: Service,
     queue_bytes: u64,
     backlog: VecDeque<Waiting>,
     backlog_bytes: u64,
     busy_until: Nanos,
-    /// What integer division left over of the last packet's sending time, in 1/rate nanoseconds: so a
-    /// busy link keeps its exact rate over any number of packets.
-    remainder: u128,
+}
+
+/// How the queue is served.
+#[derive(Debug, Clone)]
+enum Service {
+    /// At once.
+    Unlimited,
+    /// At a rate.
+    Rate {
+        bits_per_second: u64,
+        /// What integer division left over of the last packet's sending time, in 1/rate nanoseconds: so
+        /// a busy link keeps its exact rate over any number of packets.
+        remainder: u128,
+    },
+    /// As recorded.
+    Trace(TraceCursor),
+}
+
+impl Service {
+    fn new(impairments: &Impairments, now: Nanos) -> Self {
+        match (&impairments.trace, impairments.rate_bits_per_second) {
+            (Some(trace), _) => Self::Trace(TraceCursor::new(Arc::clone(trace), now)),
+            (None, Some(bits_per_second)) => Self::Rate {
+                bits_per_second,
+                remainder: 0,
+            },
+            (None, None) => Self::Unlimited,
+        }
+    }
+
+    /// Whether it is what the impairments ask for.
+    fn fits(&self, impairments: &Impairments) -> bool {
+        match self {
+            Self::Trace(cursor) => impairments
+                .trace
+                .as_ref()
+                .is_some_and(|trace| cursor.follows(trace)),
+            Self::Rate {
+                bits_per_second, ..
+            } => {
+                impairments.trace.is_none()
+                    && impairments.rate_bits_per_second == Some(*bits_per_second)
+            }
+            Self::Unlimited => {
+                impairments.trace.is_none() && impairments.rate_bits_per_second.is_none()
+            }
+        }
+    }
+
+    /// When the last bit of a packet leaves whose turn it is at `start`.
+    fn serve(&mut self, start: Nanos, is_idle: bool, wire_bytes: u64) -> Nanos {
+        match self {
+            Self::Unlimited => start,
+            Self::Rate {
+                bits_per_second,
+                remainder,
+            } => {
+                let rate = u128::from(*bits_per_second);
+                let carried = if is_idle { 0 } else { *remainder };
+                let work = u128::from(wire_bytes) * 8 * NANOS_PER_SECOND + carried;
+                *remainder = work % rate;
+                start.saturating_add(Nanos::try_from(work / rate).unwrap_or(Nanos::MAX))
+            }
+            Self::Trace(cursor) => cursor.serve(start, wire_bytes).max(start),
+        }
+    }
 }
 
 impl Bottleneck {
     pub(crate) fn new(impairments: &Impairments) -> Self {
         Self {
-            rate_bits_per_second: impairments.rate_bits_per_second,
+            service: Service::new(impairments, 0),
             queue_bytes: impairments.effective_queue_bytes().unwrap_or(u64::MAX),
             backlog: VecDeque::new(),
             backlog_bytes: 0,
             busy_until: 0,
-            remainder: 0,
         }
     }
 
@@ -83,16 +147,9 @@ impl Bottleneck {
 
     /// Adds the packet's sending time to what the link has to do already.
     fn serve(&mut self, now: Nanos, wire_bytes: u64) -> Nanos {
-        if self.busy_until < now {
-            self.busy_until = now;
-            self.remainder = 0;
-        }
-        if let Some(rate) = self.rate_bits_per_second {
-            let work = u128::from(wire_bytes) * 8 * NANOS_PER_SECOND + self.remainder;
-            let sending = Nanos::try_from(work / u128::from(rate)).unwrap_or(Nanos::MAX);
-            self.remainder = work % u128::from(rate);
-            self.busy_until = self.busy_until.saturating_add(sending);
-        }
+        let is_idle = self.busy_until < now;
+        let start = self.busy_until.max(now);
+        self.busy_until = self.service.serve(start, is_idle, wire_bytes);
         self.busy_until
     }
 
@@ -109,9 +166,11 @@ impl Bottleneck {
     /// rate. A queue that is now too long drains rather than loses packets.
     pub(crate) fn reconfigure(&mut self, now: Nanos, impairments: &Impairments) {
         self.forget_departed(now);
-        self.rate_bits_per_second = impairments.rate_bits_per_second;
         self.queue_bytes = impairments.effective_queue_bytes().unwrap_or(u64::MAX);
-        self.remainder = 0;
+        if self.service.fits(impairments) {
+            return;
+        }
+        self.service = Service::new(impairments, now);
         let mut backlog = std::mem::take(&mut self.backlog);
         self.busy_until = backlog.front().map_or(now, |first| first.departure);
         for waiting in backlog.iter_mut().skip(1) {
@@ -133,6 +192,7 @@ impl Bottleneck {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trace::Trace;
     use std::time::Duration;
 
     fn bottleneck(rate: u64, queue: u64) -> Bottleneck {
@@ -193,6 +253,34 @@ mod tests {
             assert_eq!(bottleneck.enqueue(5, number, 65_535), Some(5));
         }
         assert_eq!(bottleneck.waiting_bytes(), 0);
+    }
+
+    #[test]
+    fn a_trace_serves_as_recorded() {
+        let trace = Trace::parse("2\n5\n6\n").unwrap();
+        let impairments = Impairments {
+            trace: Some(Arc::new(trace)),
+            queue_bytes: Some(3000),
+            ..Impairments::default()
+        };
+        let mut bottleneck = Bottleneck::new(&impairments);
+        let departures: Vec<_> = (1..=4)
+            .map(|number| bottleneck.enqueue(0, number, 1500))
+            .collect();
+        assert_eq!(
+            departures,
+            [Some(2_000_000), Some(5_000_000), Some(6_000_000), None]
+        );
+        // The same trace goes on, a new one starts when it is set.
+        bottleneck.reconfigure(1_000_000, &impairments);
+        assert_eq!(bottleneck.departure_of(3), Some(6_000_000));
+        let other = Impairments {
+            trace: Some(Arc::new(Trace::parse("10\n").unwrap())),
+            ..Impairments::default()
+        };
+        bottleneck.reconfigure(1_000_000, &other);
+        assert_eq!(bottleneck.departure_of(1), Some(2_000_000));
+        assert_eq!(bottleneck.departure_of(2), Some(11_000_000));
     }
 
     #[test]

@@ -143,7 +143,7 @@ impl Cubic {
 
 impl CongestionController for Cubic {
     fn on_sent(&mut self, now: Timestamp, _bytes: u64, in_flight: u64) {
-        // After a silence the epoch goes on where it was (section 4.2.2 ff., as in RFC 9438 4.9).
+        // A silence is no time in which the window could have grown (section 5.8).
         if in_flight <= self.datagram_bytes
             && now - self.now > self.srtt
             && let Some(start) = &mut self.window.epoch_start

@@ -149,13 +149,13 @@ fn bbr_spares_shallow_buffers_and_policers() {
             let name = format!("queue 1/{part} BDP, {} %", loss * 100.0);
             let figures = run(&name, &scenario);
             assert!(figures.efficiency > floor);
-            assert!(figures.report.drop_share < 0.02);
+            assert!(figures.report.drop_share < 0.03);
         }
         let mut scenario = bbr(mbit(1_000), 50, loss);
         scenario.policer = Some((mbit(50), 100_000));
         let figures = run(&format!("policed to 5 %, {} %", loss * 100.0), &scenario);
         assert!(figures.efficiency > 0.045);
-        assert!(figures.report.drop_share < 0.08);
+        assert!(figures.report.drop_share < 0.05);
     }
 }
 
@@ -203,6 +203,33 @@ fn bbr_flows_share() {
         assert!(figures.efficiency > 0.95);
         assert!(figures.report.drop_share < 0.01);
     }
+}
+
+/// Latecomers that never see the path without a queue must not take overflow for the path's loss
+/// and outbid each other.
+#[test]
+fn bbr_flows_that_join_a_full_queue_do_not_run_away() {
+    let mut scenario = bbr(mbit(100), 50, 0.02);
+    let first = scenario.flows[0];
+    scenario.flows = (0..8_u32)
+        .map(|number| FlowSetup {
+            start: Duration::from_millis(1_003) * number,
+            ..first
+        })
+        .collect();
+    scenario.length = Duration::from_secs(40);
+    scenario.warm_up = Duration::from_secs(20);
+    let figures = run("eight flows, one a second, 2 %", &scenario);
+    println!("    Jain's index {:.3}", jain(&figures.report.goodput));
+    assert!(figures.efficiency > 0.95);
+    assert!(figures.report.drop_share < 0.05);
+    let least = figures
+        .report
+        .goodput
+        .iter()
+        .copied()
+        .fold(f64::MAX, f64::min);
+    assert!(least > mbit(1) as f64, "{least}");
 }
 
 #[test]

@@ -35,7 +35,7 @@ impl ServerAssociation {
             return Some(oldest.sent.max(base) + timeout);
         }
         // Nothing in flight but something to send and no credit: ask with a probe (as TCP's persist timer does).
-        (self.wants_to_send() && self.credit < self.mtu.current() as u64).then(|| base + timeout)
+        (self.wants_to_send() && self.credit == 0).then(|| base + timeout)
     }
 
     /// When [`Self::handle_timeout`] must be called next.

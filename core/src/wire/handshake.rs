@@ -45,11 +45,15 @@ pub struct HandshakeAck {
     pub cookie: U64,
     /// Bytes the server may have in flight at most.
     pub credit: U32,
+    /// UDP payload bytes of the SYN-ACK, which the cookie binds: the path carries that much.
+    pub bytes: U16,
+    /// Zero.
+    pub reserved: U16,
 }
 
 const _: () = assert!(size_of::<Syn>() == 16);
 const _: () = assert!(size_of::<SynAck>() == 16);
-const _: () = assert!(size_of::<HandshakeAck>() == 12);
+const _: () = assert!(size_of::<HandshakeAck>() == 16);
 
 #[cfg(test)]
 mod tests {
@@ -82,7 +86,12 @@ mod tests {
         let ack = HandshakeAck {
             cookie: U64::new(0xa1),
             credit: U32::new(7),
+            bytes: U16::new(1472),
+            reserved: U16::ZERO,
         };
-        assert_eq!(ack.as_bytes(), [0, 0, 0, 0, 0, 0, 0, 0xa1, 0, 0, 0, 7]);
+        assert_eq!(
+            ack.as_bytes(),
+            [0, 0, 0, 0, 0, 0, 0, 0xa1, 0, 0, 0, 7, 5, 0xc0, 0, 0]
+        );
     }
 }

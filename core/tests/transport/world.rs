@@ -407,16 +407,25 @@ impl World {
         let done = self.run_until(limit, |world| {
             world.peers.iter().all(|peer| peer.open.is_empty())
         });
-        let association = self.endpoint.associations().next();
+        let stuck = self
+            .peers
+            .iter()
+            .position(|peer| !peer.open.is_empty())
+            .unwrap_or(0);
+        let association = self.endpoint.association(1000 + stuck as u32);
         assert!(
             done,
-            "not complete after {limit:?}: {:?} {:?} {:?}",
+            "not complete after {limit:?}: {:?} {association:?} {:?} {:?} {:?}",
             self.peers
                 .iter()
                 .map(|peer| (peer.open.len(), peer.closed))
                 .collect::<Vec<_>>(),
-            association.map(|a| *a.stats()),
-            association.map(|a| (a.rtt().clone(), a.cwnd(), a.datagram_bytes())),
+            self.events
+                .iter()
+                .filter(|event| matches!(event, ServerEvent::Closed { .. }))
+                .collect::<Vec<_>>(),
+            self.peers[stuck].association,
+            self.peers[stuck].association.stats(),
         );
         self.now - start
     }

@@ -91,8 +91,8 @@ impl Downloader {
             Frame::Error(error) => panic!("{error:?}"),
             _ => None,
         });
-        let mut server = rig.server.address();
-        server.set_port(grant.udp_port);
+        let server = rig.server.address();
+        assert_eq!(grant.udp_port, 0, "the port of the control connection");
         let local: SocketAddr = if server.is_ipv4() {
             "127.0.0.1:0"
         } else {

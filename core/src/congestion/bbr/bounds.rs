@@ -5,6 +5,12 @@ use super::scale;
 /// Share kept when congestion is met (`Beta`, draft-ietf-ccwg-bbr, section 2.7).
 pub(super) const BETA: f64 = 0.7;
 
+/// Share of the maximum bandwidth that a standing queue alone may reduce it to.
+const STANDING: f64 = 0.85;
+
+/// Rounds over which what is delivered is averaged.
+const FOLLOWING: u64 = 4;
+
 /// Share of `inflight_hi` used while not probing: the *headroom* of 15 % is left to others
 /// (`Headroom`, section 2.7).
 const HEADROOM_LEFT: f64 = 0.85;
@@ -23,6 +29,14 @@ impl Bounds {
     pub(super) fn lower_bw(&mut self, bw: u64, bw_latest: u64) {
         let bw_lo = self.bw_lo.unwrap_or(bw);
         self.bw_lo = Some(bw_latest.max(scale(bw_lo, BETA)));
+    }
+
+    /// A queue that stands without loss says that all together believe in more than there is: what
+    /// is delivered counts, on average and within [`STANDING`] of the maximum.
+    pub(super) fn follow_bw(&mut self, max_bw: u64, bw_latest: u64) {
+        let followed = bw_latest.max(scale(max_bw, STANDING));
+        let bw_lo = self.bw_lo.unwrap_or(max_bw);
+        self.bw_lo = Some(bw_lo - bw_lo / FOLLOWING + followed / FOLLOWING);
     }
 
     /// The same for what may be in flight.

@@ -20,6 +20,8 @@ mod probe_rtt;
 mod queue;
 mod round;
 mod startup;
+#[cfg(test)]
+mod tests;
 mod unpaced;
 
 use super::{AckEvent, CongestionController, LossEvent, rate_over};
@@ -63,6 +65,12 @@ const LOSS_THRESHOLD: f64 = 0.02;
 /// the most taken off for it.
 const MAXIMUM_DEVIATIONS: f64 = 1.5;
 const MAXIMUM_EXCESS: f64 = 0.1;
+
+/// Part of the path's loss that is made up for; how far beyond the average delivered; and over how
+/// many rounds that is averaged.
+const MADE_UP_FOR: f64 = 0.99;
+const AVERAGE_GROWTH: f64 = 1.01;
+const AVERAGE_ROUNDS: u64 = 8;
 
 /// How many packets the recent loss is averaged over.
 const RECENT_PACKETS: f64 = 4_000.0;
@@ -118,6 +126,7 @@ pub struct Bbr {
     full_pipe: FullPipe,
     filled_pipe: bool,
     has_rtt: bool,
+    average_bw: u64,
     startup_acked: u64,
     startup_lost: u64,
     /// Share of packets lost, averaged over thousands.
@@ -151,6 +160,7 @@ impl Bbr {
             full_pipe: FullPipe::default(),
             filled_pipe: false,
             has_rtt: false,
+            average_bw: 0,
             startup_acked: 0,
             startup_lost: 0,
             recent_loss: 0.0,
@@ -177,13 +187,20 @@ impl Bbr {
     /// The rate at which sending makes that bandwidth arrive.
     ///
     /// Random loss makes rate samples noisy, and the maximum of noisy samples too high; the excess
-    /// is taken off.
+    /// is taken off. Loss is made up for on the average delivered, not on the maximum, and not
+    /// wholly: where several flows overfill a queue that each takes for the path, none of them
+    /// must chase the others.
     fn sending_bandwidth(&self) -> u64 {
-        let lost = self.path_loss.compensated();
-        scale(
-            self.bandwidth(),
-            (1.0 - self.excess_of_maximum()) / (1.0 - lost),
-        )
+        let bandwidth = self.bandwidth();
+        let average = if self.state == State::ProbeBw(Phase::Up) {
+            // What Up finds must pay off at once, or it would end before finding more.
+            bandwidth
+        } else {
+            scale(self.average_bw, AVERAGE_GROWTH)
+        };
+        let lost = MADE_UP_FOR * self.path_loss.compensated();
+        let compensated = scale(bandwidth.min(average), 1.0 / (1.0 - lost));
+        scale(bandwidth, 1.0 - self.excess_of_maximum()).max(compensated)
     }
 
     fn excess_of_maximum(&self) -> f64 {
@@ -209,10 +226,6 @@ impl Bbr {
     /// What bundled acknowledgements need on top of it, within reason.
     fn bundling(&self) -> u64 {
         self.extra_acked.max().min(self.inflight_target(1.0))
-    }
-
-    fn recent_loss(&self) -> f64 {
-        self.recent_loss
     }
 
     fn average_loss(&mut self, packets: u32, lost: f64) {
@@ -245,7 +258,9 @@ impl Bbr {
             None => self.round.no_sample(),
         }
         if let Some(rtt) = ack.rtt {
-            self.queue.on_sample(ack.now, rtt, self.round.started());
+            if self.queue.on_sample(ack.now, rtt, self.round.started()) {
+                self.path_loss.forget();
+            }
             self.probe_rtt.on_sample(rtt);
         }
         if self.round.started() {
@@ -294,10 +309,34 @@ impl Bbr {
                 self.bounds.lower_inflight(self.cwnd, inflight_latest);
             }
         }
+        self.average_bandwidth(ack);
+        if standing && self.settled() {
+            self.bounds
+                .follow_bw(self.bandwidth.max(), self.tally.bw_latest);
+        }
         if !self.filled_pipe && ack.rate.is_some_and(|sample| !sample.app_limited) {
             self.full_pipe.on_round(self.bandwidth.max());
         }
         self.tally = RoundTally::default();
+    }
+
+    fn average_bandwidth(&mut self, ack: &AckEvent) {
+        let latest = self.tally.bw_latest;
+        if self.is_starting() {
+            self.average_bw = self.bandwidth.max();
+        } else if latest >= self.average_bw || (self.settled() && !ack.app_limited) {
+            self.average_bw += latest / AVERAGE_ROUNDS;
+            self.average_bw -= self.average_bw / (AVERAGE_ROUNDS + 1);
+        }
+    }
+
+    /// Up to the first Cruise: what is sent says little about what could be.
+    fn is_starting(&self) -> bool {
+        match self.state {
+            State::Startup | State::Drain => true,
+            State::ProbeBw(Phase::Down) => !self.path_loss.has_past(),
+            State::ProbeBw(_) | State::ProbeRtt => false,
+        }
     }
 
     /// Judges the present round: marks, or more loss with a queue than the path causes; or that

@@ -25,7 +25,7 @@ const TOLERANCE: f64 = 0.01;
 const TOLERANCE_DEVIATIONS: f64 = 2.0;
 
 /// Standard deviations by which they must differ to say so.
-const EXCESS_DEVIATIONS: f64 = 3.0;
+const EXCESS_DEVIATIONS: f64 = 4.0;
 
 /// Within a round losses and acknowledgements are not of the same packets: the factor by which the
 /// share may exceed the measured one, and standard deviations on top.
@@ -36,6 +36,10 @@ const USUAL_DEVIATIONS: f64 = 4.0;
 const TRUST_LOSS: f64 = 0.875;
 const TRUST_GAIN: f64 = 1.25;
 const MIN_TRUST: f64 = 0.05;
+
+/// What remains of the estimate for the rest of a cycle that has shown an excess: if the loss is
+/// ours, it shrinks now.
+const DOUBT: f64 = 0.5;
 
 /// How fast packets are being sent, compared with the estimated bandwidth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +87,8 @@ pub(super) struct PathLoss {
     /// The latest changes of speed, newest first.
     history: [(Timestamp, Speed); HISTORY],
     trust: f64,
+    /// This cycle has shown an excess.
+    doubted: bool,
 }
 
 impl PathLoss {
@@ -100,6 +106,7 @@ impl PathLoss {
             },
             history: [(now, Speed::Fast); HISTORY],
             trust: 1.0,
+            doubted: false,
         }
     }
 
@@ -137,6 +144,14 @@ impl PathLoss {
         }
     }
 
+    /// What was measured until now had congestion in it.
+    pub(super) fn forget(&mut self) {
+        self.prior = 0.0;
+        self.prior_packets = 0.0;
+        self.slow = Tally::default();
+        self.even = Tally::default();
+    }
+
     /// Ends a probing cycle: what it showed becomes the past.
     pub(super) fn advance(&mut self) {
         let (estimate, packets) = self.combine();
@@ -144,6 +159,7 @@ impl PathLoss {
         self.prior_packets = packets.min(MEMORY_PACKETS);
         self.slow = Tally::default();
         self.even = Tally::default();
+        self.doubted = false;
     }
 
     /// A round has passed, with a queue standing throughout or not.
@@ -159,7 +175,13 @@ impl PathLoss {
 
     /// The part of it to make up for by sending faster.
     pub(super) fn compensated(&self) -> f64 {
-        self.measured() * self.trust
+        let doubt = if self.doubted { DOUBT } else { 1.0 };
+        self.measured() * self.trust * doubt
+    }
+
+    /// Whether a cycle has been completed.
+    pub(super) fn has_past(&self) -> bool {
+        self.prior_packets > 0.0
     }
 
     /// Whether this cycle has seen enough packets sent slowly.
@@ -187,6 +209,7 @@ impl PathLoss {
         let excess = even.share() > slow.share() + threshold + chance;
         if excess {
             self.even = Tally::default();
+            self.doubted = true;
         }
         excess
     }

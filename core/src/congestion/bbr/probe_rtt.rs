@@ -58,7 +58,7 @@ impl Bbr {
         if ack.now < until || self.round.count() == self.probe_rtt.drained_round {
             return;
         }
-        let clean = self.recent_loss() < CLEAN_LOSS;
+        let clean = self.recent_loss < CLEAN_LOSS;
         self.queue
             .replace_min_rtt(ack.now, self.probe_rtt.measured, clean);
         if self.filled_pipe {

@@ -70,7 +70,11 @@ impl QueueWatch {
     }
 
     /// Takes a sample; `round_start` tells that it is the first of a round.
-    pub(super) fn on_sample(&mut self, now: Timestamp, rtt: Duration, round_start: bool) {
+    ///
+    /// Returns true if the floor turned out to be much lower than believed: what was taken for the
+    /// path was a queue.
+    pub(super) fn on_sample(&mut self, now: Timestamp, rtt: Duration, round_start: bool) -> bool {
+        let believed = self.floor;
         if let Some(min_rtt) = self.min_rtt {
             self.samples = (self.samples + 1).min(JITTER_SAMPLES);
             let change = self.latest.abs_diff(rtt);
@@ -93,6 +97,7 @@ impl QueueWatch {
         self.grown_run = if grown { self.grown_run + 1 } else { 0 };
         let filled = rtt > self.threshold(FILLED_DIVISOR, EVIDENCE_JITTER_FACTOR);
         self.filled_run = if filled { self.filled_run + 1 } else { 0 };
+        believed != Duration::MAX && rtt + rtt / FLOOR_RISE_DIVISOR < believed
     }
 
     pub(super) const fn min_rtt(&self) -> Option<Duration> {
@@ -220,7 +225,7 @@ mod tests {
     fn the_least_round_trip_goes_stale_unless_touched() {
         let mut queue = QueueWatch::new(at(0));
         queue.on_sample(at(0), MS * 50, true);
-        queue.on_sample(at(9_000), MS * 53, true);
+        queue.on_sample(at(9_000), MS * 101 / 2, true);
         assert!(!queue.is_stale(at(18_000)));
         queue.on_sample(at(18_000), MS * 60, true);
         assert!(queue.is_stale(at(19_001)));
