@@ -132,7 +132,10 @@ fn only_missing_segments_are_sent() {
     for index in [0, 2, 3] {
         // A cell may reach over the border.
         let inside = &content[segment(index)][288..(1 << 20) - 288];
-        assert!(inside.iter().all(|&byte| byte == 0), "{index} was not asked for");
+        assert!(
+            inside.iter().all(|&byte| byte == 0),
+            "{index} was not asked for"
+        );
     }
 }
 
