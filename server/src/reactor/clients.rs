@@ -72,10 +72,6 @@ impl Clients {
         }
     }
 
-    pub(crate) fn framing(&self) -> Framing {
-        self.framing
-    }
-
     pub(crate) fn set_now(&mut self, now: Timestamp) {
         self.now = now;
     }
