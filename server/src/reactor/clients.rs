@@ -219,6 +219,17 @@ impl Clients {
         std::mem::take(&mut self.ended)
     }
 
+    /// Connections on which everything is said, and from which nothing is waiting to be read: closing them now loses
+    /// nothing. (Unread bytes would make the close a reset, which may overtake the last words.)
+    pub(crate) fn said_goodbye(&self) -> Vec<SlotId> {
+        let gone = |id: &SlotId| {
+            self.slots
+                .get(*id)
+                .is_some_and(|connection| connection.all_said && !connection.readable)
+        };
+        self.slots.ids().filter(gone).collect()
+    }
+
     /// Sends one frame to one client.
     pub(crate) fn send(&mut self, id: SlotId, frame: &Frame<'_>) {
         let frame = encode(frame, self.framing);

@@ -260,7 +260,6 @@ impl Reactor {
         }
         self.transfers.handle_timeout(now);
         self.histograms.write_due(now);
-        self.go_on_stopping();
 
         if self.transfers.readable {
             self.transfers.receive(now);
@@ -292,6 +291,7 @@ impl Reactor {
         self.transfers.transmit(|| clock.now());
         self.take_notices();
         self.save_names();
+        self.go_on_stopping();
     }
 
     fn drop_client(&mut self, id: SlotId) {
@@ -531,6 +531,11 @@ impl Reactor {
         if !stopping.closed_transfers && (streams == 0 || stopping.transfers_until <= self.now) {
             stopping.closed_transfers = true;
             self.transfers.close_all(self.now);
+            let clock = self.clock;
+            self.transfers.transmit(|| clock.now());
+        }
+        for id in self.clients.said_goodbye() {
+            self.drop_client(id);
         }
     }
 

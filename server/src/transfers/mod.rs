@@ -65,8 +65,10 @@ pub(crate) enum Notice {
 #[derive(Debug)]
 struct Known {
     client: SlotId,
-    /// When each stream was started.
+    /// When each stream was started that the client has not confirmed.
     streams: HashMap<u32, Timestamp>,
+    /// Streams that are still being sent.
+    sending: usize,
 }
 
 /// What transfers are told at the start.
@@ -143,11 +145,11 @@ impl Transfers {
         self.endpoint.drops().total()
     }
 
-    /// Associations, and streams that are not over.
+    /// Associations, and streams that are being sent.
     pub(crate) fn active(&self) -> (usize, usize) {
         (
             self.endpoint.len(),
-            self.known.values().map(|known| known.streams.len()).sum(),
+            self.known.values().map(|known| known.sending).sum(),
         )
     }
 
@@ -181,6 +183,7 @@ impl Transfers {
             Known {
                 client,
                 streams: HashMap::new(),
+                sending: 0,
             },
         );
         self.counts.opened += 1;
@@ -272,6 +275,7 @@ impl Transfers {
             return Err(Refusal::new(ControlError::BadFrame, error.to_string()));
         }
         known.streams.insert(start.stream, now);
+        known.sending += 1;
         self.counts.started += 1;
         Ok(())
     }
@@ -487,19 +491,18 @@ impl Transfers {
                 let Some(known) = self.known.get_mut(&association) else {
                     return;
                 };
-                match end {
-                    None => {}
-                    Some(end) => {
-                        known.streams.remove(&stream);
-                        self.counts.ended_early += 1;
-                        if end != StreamEnd::Cancelled {
-                            notices.push(Notice::Ended {
-                                client: known.client,
-                                stream,
-                                end,
-                            });
-                        }
-                    }
+                known.sending = known.sending.saturating_sub(1);
+                let Some(end) = end else {
+                    return;
+                };
+                known.streams.remove(&stream);
+                self.counts.ended_early += 1;
+                if end != StreamEnd::Cancelled {
+                    notices.push(Notice::Ended {
+                        client: known.client,
+                        stream,
+                        end,
+                    });
                 }
             }
             ServerEvent::StreamConfirmed {

@@ -42,7 +42,8 @@ fn files_of_any_size_arrive_verified() {
             let bytes = share(&rig, &name, size, seed as u64);
             assert_eq!(client.fetch(&name), bytes, "{size}");
         }
-        let mut control = client.close();
+        client.close();
+        let control = &mut client.control;
         assert_eq!(control.counter(&["transfers", "completed"]), 12);
         assert_eq!(
             control.counter(&["transfers", "files"]),
