@@ -1,5 +1,6 @@
 //! What helper threads tell the loop: a channel, and a waker that makes the poll return.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
 use crate::files::catalog::{Index, Resolution};
@@ -71,22 +72,58 @@ pub enum HelperEvent {
 pub struct Mailbox {
     sender: mpsc::Sender<HelperEvent>,
     waker: Arc<mio::Waker>,
+    /// The loop was woken and has not looked yet.
+    signalled: Arc<AtomicBool>,
+}
+
+/// Where the loop takes them.
+#[derive(Debug)]
+pub struct News {
+    receiver: mpsc::Receiver<HelperEvent>,
+    signalled: Arc<AtomicBool>,
 }
 
 impl Mailbox {
     /// A mailbox whose `waker` wakes the reader. The channel is bounded by what the loop asks for.
     #[must_use]
-    pub fn new(waker: Arc<mio::Waker>) -> (Self, mpsc::Receiver<HelperEvent>) {
+    pub fn new(waker: Arc<mio::Waker>) -> (Self, News) {
         let (sender, receiver) = mpsc::channel();
-        (Self { sender, waker }, receiver)
+        let signalled = Arc::new(AtomicBool::new(false));
+        let news = News {
+            receiver,
+            signalled: Arc::clone(&signalled),
+        };
+        (
+            Self {
+                sender,
+                waker,
+                signalled,
+            },
+            news,
+        )
     }
 
-    /// Tells the loop.
+    /// Tells the loop. Of several posts before it looks, only the first wakes it.
     pub fn post(&self, event: HelperEvent) {
         if self.sender.send(event).is_ok()
+            && !self.signalled.swap(true, Ordering::AcqRel)
             && let Err(error) = self.waker.wake()
         {
             tracing::error!(%error, "a helper thread cannot wake the loop");
         }
+    }
+}
+
+impl News {
+    /// Says that what is there will be looked at now: a later post wakes the loop again. Comes before
+    /// [`take`](Self::take).
+    pub fn look(&self) {
+        // Reads what the last post wrote, and so sees everything that was put in before it.
+        self.signalled.swap(false, Ordering::AcqRel);
+    }
+
+    /// The next one.
+    pub fn take(&self) -> Option<HelperEvent> {
+        self.receiver.try_recv().ok()
     }
 }

@@ -404,7 +404,7 @@ mod tests {
     struct Rig {
         catalog: Catalog,
         poll: Poll,
-        news: mpsc::Receiver<HelperEvent>,
+        news: crate::helpers::News,
     }
 
     impl Rig {
@@ -427,7 +427,8 @@ mod tests {
                 .expect("idle");
             let mut events = mio::Events::with_capacity(4);
             self.poll.poll(&mut events, None).expect("the waker wakes");
-            let news = self.news.recv().expect("the thread lives");
+            self.news.look();
+            let news = self.news.take().expect("it was posted");
             let HelperEvent::Resolved { ticket, resolution } = news else {
                 panic!("{news:?}");
             };

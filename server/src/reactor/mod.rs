@@ -19,7 +19,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use columba_core::chat::printable;
@@ -31,7 +30,7 @@ use mio::{Events, Poll, Token};
 
 use crate::access::Access;
 use crate::files::catalog::{Catalog, Resolution};
-use crate::helpers::{HelperEvent, Ticket};
+use crate::helpers::{HelperEvent, News, Ticket};
 use crate::histograms::{Histograms, Kind};
 use crate::limits::SHUTDOWN_DEADLINE;
 use crate::listing::Listing;
@@ -86,7 +85,7 @@ pub(crate) struct Reactor {
     budgets: Budgets<BudgetKey>,
     max_clients: usize,
     catalog: Catalog,
-    news: mpsc::Receiver<HelperEvent>,
+    news: News,
     transfers: Transfers,
     notices: Vec<Notice>,
     histograms: Histograms,
@@ -308,8 +307,9 @@ impl Reactor {
         if self.stop.load(Ordering::Acquire) {
             self.begin_stopping();
         }
+        self.news.look();
         for _ in 0..NEWS_BUDGET {
-            let Ok(event) = self.news.try_recv() else {
+            let Some(event) = self.news.take() else {
                 return;
             };
             self.on_news(event);

@@ -82,8 +82,7 @@ impl Reactor {
             admin: config
                 .admin_socket
                 .as_deref()
-                .map(|path| AdminListener::open(path, registry))
-                .transpose()?,
+                .and_then(|path| AdminListener::open(path, registry)),
             signals: config
                 .handle_signals
                 .then(|| Signals::register(registry))
@@ -247,22 +246,32 @@ pub(super) struct AdminListener {
 
 #[cfg(unix)]
 impl AdminListener {
-    fn open(path: &Path, registry: &Registry) -> Result<Self, ServerError> {
+    /// The server does without when the socket cannot be had.
+    fn open(path: &Path, registry: &Registry) -> Option<Self> {
+        match Self::bind(path, registry) {
+            Ok(listener) => Some(listener),
+            Err(error) => {
+                tracing::warn!(socket = %path.display(), %error, "the operator's commands cannot reach this server");
+                None
+            }
+        }
+    }
+
+    fn bind(path: &Path, registry: &Registry) -> io::Result<Self> {
         use std::os::unix::fs::PermissionsExt;
-        let about = |error| ServerError::about("the operator's socket", path, error);
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(about(io::Error::new(
+            return Err(io::Error::new(
                 io::ErrorKind::AddrInUse,
                 "another server uses this state folder",
-            )));
+            ));
         }
         // What a server that was killed left behind.
         match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(about(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        let mut listener = mio::net::UnixListener::bind(path).map_err(about)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(about)?;
+        let mut listener = mio::net::UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
         registry.register(&mut listener, tokens::ADMIN, Interest::READABLE)?;
         Ok(Self {
             listener,

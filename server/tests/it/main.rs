@@ -8,5 +8,6 @@ mod access;
 mod chat;
 mod download;
 mod hostile;
+mod program;
 mod support;
 mod transfers;

@@ -382,3 +382,20 @@ fn foreign_datagrams_are_dropped_and_counted() {
     assert_eq!(client.fetch("f"), bytes);
     assert!(client.control.counter(&["transfers", "foreign_datagrams"]) > 0);
 }
+
+/// Pages that are not in memory are read by a helper; meanwhile others send.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_cold_file_arrives_and_holds_up_nobody() {
+    let rig = Rig::new(Mode::Tls);
+    let bytes = share(&rig, "cold", 24 << 20, 1);
+    let warm = share(&rig, "warm", 100_000, 2);
+    let file = std::fs::File::open(rig.share().join("cold")).expect("there");
+    file.sync_all().expect("a disk");
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("a file");
+    let mut client = Downloader::new(&rig);
+    let (offered, _) = client.get(&["cold", "warm"]);
+    let streams = client.start(&offered, &[]);
+    assert_eq!(client.wait(streams[1]), End::Verified(warm));
+    assert!(client.wait(streams[0]) == End::Verified(bytes));
+}
