@@ -1,2 +1,7 @@
-//! Binary.
-fn main() {}
+//! `columba-bench`; see [`columba_bench`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    columba_bench::bench_main(std::env::args_os())
+}

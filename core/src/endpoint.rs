@@ -243,28 +243,28 @@ impl Endpoint {
     /// The shell has bytes or hashes of `source` again.
     pub fn source_ready(&mut self, now: Timestamp, id: u32, source: SourceKey) {
         self.with(now, id, |association, _, _| {
-            association.source_ready(source)
+            association.source_ready(source);
         });
     }
 
     /// Ends one stream early; the client is told.
     pub fn end_stream(&mut self, now: Timestamp, id: u32, stream: u32, end: StreamEnd) {
         self.with(now, id, |association, pool, events| {
-            association.end_stream(stream, end, pool, events)
+            association.end_stream(stream, end, pool, events);
         });
     }
 
     /// Ends every stream of `source` early.
     pub fn end_source(&mut self, now: Timestamp, id: u32, source: SourceKey, end: StreamEnd) {
         self.with(now, id, |association, pool, events| {
-            association.end_source(source, end, pool, events)
+            association.end_source(source, end, pool, events);
         });
     }
 
     /// Closes an association; the client is told once.
     pub fn close(&mut self, now: Timestamp, id: u32, reason: CloseReason) {
         self.with(now, id, |association, pool, events| {
-            association.close(now, reason, pool, events)
+            association.close(now, reason, pool, events);
         });
     }
 

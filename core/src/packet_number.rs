@@ -16,14 +16,27 @@ pub const fn expand(low: u32, expected: u64) -> u64 {
     }
 }
 
+/// What of a packet number travels.
+#[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "only the low half travels")]
+pub const fn low_half(number: u64) -> u32 {
+    number as u32
+}
+
 /// Words of 64 packet numbers a [`ReceivedPackets`] remembers: twice what one ACK carries.
 const WORDS: u64 = 128;
+const WORD_COUNT: usize = 128;
+
+/// Where the ring keeps a word.
+const fn slot(word: u64) -> usize {
+    (word % WORDS) as usize
+}
 
 /// The packet numbers received of late: replay protection, and what an ACK reports.
 #[derive(Debug)]
 pub struct ReceivedPackets {
     /// Bit `n % 64` of word `n / 64 % WORDS`, for packet numbers in the window below `next`.
-    words: [u64; WORDS as usize],
+    words: [u64; WORD_COUNT],
     /// One above the largest packet number received; zero when none was.
     next: u64,
     count: u64,
@@ -32,7 +45,7 @@ pub struct ReceivedPackets {
 impl Default for ReceivedPackets {
     fn default() -> Self {
         Self {
-            words: [0; WORDS as usize],
+            words: [0; WORD_COUNT],
             next: 0,
             count: 0,
         }
@@ -67,7 +80,7 @@ impl ReceivedPackets {
         if self.next.div_ceil(64) - number / 64 > WORDS {
             return true;
         }
-        self.words[(number / 64 % WORDS) as usize] >> (number % 64) & 1 == 1
+        self.words[slot(number / 64)] >> (number % 64) & 1 == 1
     }
 
     /// Notes `number`; call only after it was authenticated. False when it is a replay.
@@ -80,11 +93,11 @@ impl ReceivedPackets {
             let last = number / 64;
             let fresh = (last + 1).saturating_sub(first_fresh).min(WORDS);
             for word in (last + 1 - fresh)..=last {
-                self.words[(word % WORDS) as usize] = 0;
+                self.words[slot(word)] = 0;
             }
             self.next = number + 1;
         }
-        self.words[(number / 64 % WORDS) as usize] |= 1 << (number % 64);
+        self.words[slot(number / 64)] |= 1 << (number % 64);
         self.count += 1;
         true
     }
@@ -96,7 +109,7 @@ impl ReceivedPackets {
         if index > last || last - index >= WORDS {
             return 0;
         }
-        self.words[(index % WORDS) as usize]
+        self.words[slot(index)]
     }
 }
 
@@ -116,8 +129,8 @@ mod tests {
         assert_eq!(expand(u32::MAX, (1 << 32) + 5), (1 << 32) - 1);
         let far = 7 * (1 << 32) + 1234;
         for distance in [0, 1, 1000, 1 << 20] {
-            assert_eq!(expand((far + distance) as u32, far), far + distance);
-            assert_eq!(expand((far - distance) as u32, far), far - distance);
+            assert_eq!(expand(low_half(far + distance), far), far + distance);
+            assert_eq!(expand(low_half(far - distance), far), far - distance);
         }
     }
 

@@ -507,7 +507,11 @@ mod tests {
         // Swapped neighbours: around each change a packet of the previous phase comes late.
         for pair in (0..94).step_by(2) {
             for number in [pair + 1, pair] {
-                let opened = open(&mut opener, number, &packets[number as usize]);
+                let opened = open(
+                    &mut opener,
+                    number,
+                    &packets[usize::try_from(number).expect("small")],
+                );
                 assert_eq!(
                     opened.as_deref(),
                     Some(&number.to_be_bytes()[..]),

@@ -5,34 +5,24 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use zerocopy::byteorder::big_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, IntoBytes};
 
 use super::acks::AckSchedule;
 use super::receive_stream::{ReceiveStream, StreamCounters};
-use super::storage::Storage;
 use crate::cell_set::ChunkPool;
-use crate::endpoint::Outgoing;
-use crate::error::{CloseReason, ConfigError, DropReason, StreamEnd};
+use crate::error::{CloseReason, ConfigError, StreamEnd};
 use crate::layout::SegmentRange;
 use crate::limits::{
-    BASE_DATAGRAM_BYTES, IDLE_TIMEOUT, KEEP_ALIVE, MAX_ACK_STREAMS, MAX_BACKOFF,
-    MAX_DATAGRAM_BYTES, MAX_DONE_ENTRIES, MAX_STREAM_ID, MAX_STREAMS, MIN_DATAGRAM_BYTES,
-    PING_INTERVAL, PROTOCOL_VERSION,
+    BASE_DATAGRAM_BYTES, MAX_DATAGRAM_BYTES, MAX_STREAM_ID, MAX_STREAMS, MIN_DATAGRAM_BYTES,
 };
-use crate::packet_number::{ReceivedPackets, expand};
+use crate::packet_number::ReceivedPackets;
 use crate::protection::{Opener, Sealer, Secrets};
 use crate::recovery::rtt::RttEstimator;
-use crate::server::association::CELLS_LADDER;
 use crate::stats::ReceiverStats;
-use crate::units::{Ecn, Timestamp};
-use crate::wire::{
-    AckHeader, Close, DATA_HEADER_BYTES, Echo, HEADER_BYTES, HandshakeAck, Kind, ParsedHeader,
-    Reset, StreamProgress, StreamStatus, StreamStatuses, Syn, SynAck,
-};
+use crate::units::Timestamp;
+use crate::wire::{Kind, StreamStatus};
 
 /// CLOSE is sent so often at most; then the association ends without an answer.
-const CLOSE_TRIES: u32 = 4;
+pub(super) const CLOSE_TRIES: u32 = 4;
 
 /// What control granted, and what the client wants.
 #[derive(Debug, Clone)]
@@ -84,7 +74,7 @@ pub enum ClientEvent {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// SYN sent (or about to be).
     Connecting,
     /// HANDSHAKE-ACK sent, nothing received behind it yet.
@@ -99,40 +89,40 @@ enum Phase {
 
 /// The receiving side of one association.
 pub struct ClientAssociation {
-    config: ClientConfig,
-    phase: Phase,
-    sealer: Sealer,
-    pub(crate) opener: Opener,
-    received: ReceivedPackets,
-    next_number: u64,
-    rtt: RttEstimator,
-    rtt_histogram: Histogram<u64>,
-    pub(crate) acks: AckSchedule,
-    pub(crate) streams: Vec<ReceiveStream>,
-    by_id: HashMap<u32, usize>,
-    last_stream: (u32, usize),
-    pub(crate) pool: ChunkPool,
-    pub(crate) scratch: Vec<u8>,
-    done: Vec<StreamStatus>,
+    pub(super) config: ClientConfig,
+    pub(super) phase: Phase,
+    pub(super) sealer: Sealer,
+    pub(super) opener: Opener,
+    pub(super) received: ReceivedPackets,
+    pub(super) next_number: u64,
+    pub(super) rtt: RttEstimator,
+    pub(super) rtt_histogram: Histogram<u64>,
+    pub(super) acks: AckSchedule,
+    pub(super) streams: Vec<ReceiveStream>,
+    pub(super) by_id: HashMap<u32, usize>,
+    pub(super) last_stream: (u32, usize),
+    pub(super) pool: ChunkPool,
+    pub(super) scratch: Vec<u8>,
+    pub(super) done: Vec<StreamStatus>,
     /// Smallest packets waiting to be sent: answers to challenges and pings.
-    echoes: VecDeque<(Kind, u64)>,
-    syns_left: u32,
+    pub(super) echoes: VecDeque<(Kind, u64)>,
+    pub(super) syns_left: u32,
     /// Cookies to echo, with the size of the SYN-ACK that brought each.
-    cookies: VecDeque<(u64, u16)>,
-    last_cookie: (u64, u16),
-    tries: u32,
+    pub(super) cookies: VecDeque<(u64, u16)>,
+    pub(super) last_cookie: (u64, u16),
+    pub(super) tries: u32,
     /// Next time the handshake or CLOSE is repeated.
-    repeat_at: Timestamp,
-    done_at: Option<Timestamp>,
-    ping_at: Timestamp,
-    started: Timestamp,
-    handshake: Option<Duration>,
-    last_received: Timestamp,
-    ecn: (u32, u32),
-    socket_drops: u32,
-    close_reason: CloseReason,
-    pub(crate) stats: ReceiverStats,
-    pub(crate) events: VecDeque<ClientEvent>,
+    pub(super) repeat_at: Timestamp,
+    pub(super) done_at: Option<Timestamp>,
+    pub(super) ping_at: Timestamp,
+    pub(super) started: Timestamp,
+    pub(super) handshake: Option<Duration>,
+    pub(super) last_received: Timestamp,
+    pub(super) ecn: (u32, u32),
+    pub(super) socket_drops: u32,
+    pub(super) close_reason: CloseReason,
+    pub(super) stats: ReceiverStats,
+    pub(super) events: VecDeque<ClientEvent>,
 }
 
 impl std::fmt::Debug for ClientAssociation {
@@ -317,445 +307,12 @@ impl ClientAssociation {
         }
     }
 
-    fn end(&mut self, reason: CloseReason) {
+    pub(super) fn end(&mut self, reason: CloseReason) {
         if self.phase != Phase::Closed {
             self.phase = Phase::Closed;
             self.close_reason = reason;
             self.events.push_back(ClientEvent::Closed(reason));
         }
-    }
-
-    /// Handles one datagram (not a train: the shell splits it).
-    pub fn handle_datagram(
-        &mut self,
-        now: Timestamp,
-        from: SocketAddr,
-        ecn: Option<Ecn>,
-        packet: &mut [u8],
-        storage: &mut impl Storage,
-    ) {
-        if let Err(reason) = self.try_handle(now, from, ecn, packet, storage) {
-            self.stats.drops.count(reason);
-        }
-    }
-
-    fn try_handle(
-        &mut self,
-        now: Timestamp,
-        from: SocketAddr,
-        ecn: Option<Ecn>,
-        packet: &mut [u8],
-        storage: &mut impl Storage,
-    ) -> Result<(), DropReason> {
-        let header = ParsedHeader::parse(packet).map_err(|_| DropReason::Unparsable)?;
-        if header.association != self.config.id {
-            return Err(DropReason::UnknownAssociation);
-        }
-        if from.port() == 0 {
-            return Err(DropReason::PortZero);
-        }
-        if self.is_closed() {
-            return Err(DropReason::Unexpected);
-        }
-        let expected = self.received.expected();
-        let number = expand(header.packet_number_low, expected);
-        if self.received.is_replay(number) {
-            return Err(DropReason::Replayed);
-        }
-        let bytes = packet.len();
-        let eliciting = matches!(header.kind, Kind::Data | Kind::Probe | Kind::Reset);
-        if header.kind == Kind::Data {
-            self.on_data(number, header, packet, storage)?;
-        } else {
-            let opened = self
-                .opener
-                .open_in_place(number, header.key_phase, packet, header.len());
-            let body: &[u8] = opened.ok_or(DropReason::Unauthentic)?;
-            self.on_small(now, header, body, bytes)?;
-        }
-        self.received.insert(number);
-        self.note_received(now, ecn, bytes, number, expected, eliciting);
-        Ok(())
-    }
-
-    fn note_received(
-        &mut self,
-        now: Timestamp,
-        ecn: Option<Ecn>,
-        bytes: usize,
-        number: u64,
-        expected: u64,
-        eliciting: bool,
-    ) {
-        self.last_received = now;
-        self.stats.bytes_received += bytes as u64;
-        self.stats.packets += u64::from(eliciting);
-        self.stats.missing_packets = self.received.expected() - self.received.count();
-        match ecn {
-            Some(Ecn::Ect0) => self.ecn.0 = self.ecn.0.wrapping_add(1),
-            Some(Ecn::Ce) => self.ecn.1 = self.ecn.1.wrapping_add(1),
-            Some(Ecn::Ect1 | Ecn::NotEct) | None => {}
-        }
-        if eliciting && self.phase == Phase::Confirming {
-            self.phase = Phase::Open;
-        }
-        let (largest, gap) = (number >= expected, number != expected);
-        self.acks
-            .on_packet(now, self.rtt.srtt(), largest, gap, eliciting);
-    }
-
-    fn on_small(
-        &mut self,
-        now: Timestamp,
-        header: ParsedHeader,
-        body: &[u8],
-        bytes: usize,
-    ) -> Result<(), DropReason> {
-        let echo = || Echo::ref_from_bytes(body).map_err(|_| DropReason::Unparsable);
-        match header.kind {
-            Kind::SynAck => self.on_syn_ack(now, body, bytes)?,
-            Kind::Probe | Kind::Data => {}
-            Kind::Ping => self.push_echo(Kind::Pong, echo()?.token.get()),
-            Kind::PathChallenge => self.push_echo(Kind::PathResponse, echo()?.token.get()),
-            Kind::Pong => {
-                let sent = Timestamp::from_nanos(echo()?.token.get());
-                self.sample_rtt(now, now - sent);
-            }
-            Kind::DoneAck => {
-                let statuses = StreamStatuses::parse(body).map_err(|_| DropReason::Unparsable)?;
-                self.done.retain(|entry| {
-                    !statuses
-                        .0
-                        .iter()
-                        .any(|acked| acked.stream() == entry.stream())
-                });
-                if self.done.is_empty() {
-                    self.done_at = None;
-                }
-            }
-            Kind::Reset => {
-                let reset = Reset::ref_from_bytes(body).map_err(|_| DropReason::Unparsable)?;
-                if self.by_id.contains_key(&header.stream) {
-                    let end = StreamEnd::from_code(reset.code.get());
-                    self.events.push_back(ClientEvent::StreamReset {
-                        stream: header.stream,
-                        end,
-                    });
-                }
-            }
-            Kind::Close => {
-                Close::ref_from_bytes(body).map_err(|_| DropReason::Unparsable)?;
-                self.end(CloseReason::Peer);
-            }
-            Kind::CloseAck => {
-                if self.phase == Phase::Closing {
-                    self.end(CloseReason::Finished);
-                }
-            }
-            Kind::Syn | Kind::HandshakeAck | Kind::Ack | Kind::PathResponse | Kind::Done => {
-                return Err(DropReason::Unexpected);
-            }
-        }
-        Ok(())
-    }
-
-    fn push_echo(&mut self, kind: Kind, token: u64) {
-        // The peer repeats what is dropped.
-        if self.echoes.len() < 16 {
-            self.echoes.push_back((kind, token));
-        }
-    }
-
-    fn sample_rtt(&mut self, now: Timestamp, sample: Duration) {
-        self.rtt.update(now, sample, Duration::ZERO);
-        let micros = u64::try_from(sample.as_micros()).unwrap_or(u64::MAX).max(1);
-        self.rtt_histogram.saturating_record(micros);
-    }
-
-    fn on_syn_ack(&mut self, now: Timestamp, body: &[u8], bytes: usize) -> Result<(), DropReason> {
-        let (ack, _) = SynAck::ref_from_prefix(body).map_err(|_| DropReason::Unparsable)?;
-        if self.phase == Phase::Connecting {
-            self.phase = Phase::Confirming;
-            self.handshake = Some(now - self.started);
-            self.tries = 0;
-            self.sample_rtt(now, now - Timestamp::from_nanos(ack.time.get()));
-            self.events.push_back(ClientEvent::Established);
-        }
-        // A datagram has at most 65,507 bytes.
-        self.last_cookie = (ack.cookie.get(), u16::try_from(bytes).unwrap_or(u16::MAX));
-        if self.cookies.len() < 8 {
-            self.cookies.push_back(self.last_cookie);
-        }
-        self.repeat_at = now + self.rtt.pto(Duration::ZERO);
-        Ok(())
-    }
-
-    /// Sizes of the SYNs: the largest common datagram and the base size at first, so that a path that carries the
-    /// larger is known at once and one that does not still answers; a small one when nothing came back.
-    fn syn_sizes(&self) -> [usize; 2] {
-        let max = self
-            .config
-            .max_datagram
-            .clamp(MIN_DATAGRAM_BYTES, MAX_DATAGRAM_BYTES);
-        let tag = self.sealer.tag_bytes();
-        let size = |cells: u16| {
-            let bytes = DATA_HEADER_BYTES + usize::from(cells * self.config.cell_bytes) + tag;
-            bytes.min(max)
-        };
-        if self.tries < 2 {
-            [size(CELLS_LADDER[2]), size(CELLS_LADDER[1])]
-        } else {
-            [size(CELLS_LADDER[1]), MIN_DATAGRAM_BYTES]
-        }
-    }
-
-    fn schedule_syns(&mut self, now: Timestamp) {
-        self.syns_left = 2;
-        let pto = self
-            .rtt
-            .pto(Duration::ZERO)
-            .saturating_mul(1 << self.tries.min(10));
-        self.repeat_at = now + pto.min(MAX_BACKOFF);
-    }
-
-    /// When [`Self::handle_timeout`] must be called next.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let idle = self.last_received + IDLE_TIMEOUT;
-        let mut next = match self.phase {
-            Phase::Closed => return None,
-            Phase::Connecting => self
-                .repeat_at
-                .min(self.started + self.config.handshake_timeout),
-            Phase::Confirming => self.repeat_at.min(idle).min(self.ping_at),
-            Phase::Open => idle.min(self.ping_at),
-            Phase::Closing => self.repeat_at,
-        };
-        if let Some(deadline) = self.acks.deadline() {
-            next = next.min(deadline);
-        }
-        if let Some(done_at) = self.done_at {
-            next = next.min(done_at);
-        }
-        Some(next)
-    }
-
-    /// Does what is due; what it wants to send comes from [`Self::poll_transmit`].
-    pub fn handle_timeout(&mut self, now: Timestamp) {
-        match self.phase {
-            Phase::Closed => {}
-            Phase::Connecting => {
-                if now >= self.started + self.config.handshake_timeout {
-                    self.end(CloseReason::HandshakeTimeout);
-                } else if now >= self.repeat_at {
-                    self.tries += 1;
-                    self.schedule_syns(now);
-                }
-            }
-            Phase::Confirming if now >= self.repeat_at && self.cookies.is_empty() => {
-                self.tries += 1;
-                let wait = self
-                    .rtt
-                    .pto(Duration::ZERO)
-                    .saturating_mul(1 << self.tries.min(10));
-                self.repeat_at = now + wait.min(MAX_BACKOFF);
-                self.cookies.push_back(self.last_cookie);
-            }
-            Phase::Confirming | Phase::Open => {}
-            Phase::Closing => {
-                if now >= self.repeat_at && self.tries >= CLOSE_TRIES {
-                    self.end(CloseReason::Finished);
-                }
-            }
-        }
-        if matches!(self.phase, Phase::Confirming | Phase::Open)
-            && now >= self.last_received + IDLE_TIMEOUT
-        {
-            self.end(CloseReason::Idle);
-        }
-    }
-
-    /// The next packet, written to the front of `buffer` ([`BASE_DATAGRAM_BYTES`] and the largest SYN at least).
-    /// Call until `None`.
-    pub fn poll_transmit(&mut self, now: Timestamp, buffer: &mut [u8]) -> Option<Outgoing> {
-        let bytes = match self.phase {
-            Phase::Closed => None,
-            Phase::Connecting => self.write_syn(now, buffer),
-            Phase::Closing => self
-                .write_ack(now, buffer)
-                .or_else(|| self.write_done(now, buffer))
-                .or_else(|| self.write_close(now, buffer)),
-            Phase::Confirming | Phase::Open => self
-                .write_handshake_ack(buffer)
-                .or_else(|| self.write_echo(buffer))
-                .or_else(|| self.write_ack(now, buffer))
-                .or_else(|| self.write_done(now, buffer))
-                .or_else(|| self.write_ping(now, buffer)),
-        }?;
-        Some(Outgoing::single(self.config.server, bytes))
-    }
-
-    fn write(&mut self, kind: Kind, body: &[u8], padded_to: usize, out: &mut [u8]) -> usize {
-        self.sealer.maybe_update();
-        let number = self.next_number;
-        self.next_number += 1;
-        let bytes = (HEADER_BYTES + body.len() + self.sealer.tag_bytes()).max(padded_to);
-        let packet = &mut out[..bytes];
-        packet.fill(0);
-        ParsedHeader {
-            kind,
-            key_phase: self.sealer.key_phase(),
-            stream: 0,
-            association: self.config.id,
-            packet_number_low: (number & u64::from(u32::MAX)) as u32,
-            first_cell: 0,
-        }
-        .write(packet);
-        packet[HEADER_BYTES..HEADER_BYTES + body.len()].copy_from_slice(body);
-        self.sealer.seal_in_place(number, packet, HEADER_BYTES);
-        bytes
-    }
-
-    fn write_syn(&mut self, now: Timestamp, out: &mut [u8]) -> Option<usize> {
-        let size = self.syn_sizes()[self.syns_left.checked_sub(1)? as usize];
-        self.syns_left -= 1;
-        let syn = Syn {
-            version: U16::new(PROTOCOL_VERSION),
-            // Clamped to 65,507 before.
-            max_datagram: U16::new(u16::try_from(self.config.max_datagram).unwrap_or(u16::MAX)),
-            credit: U32::new(self.config.credit),
-            time: U64::new(now.as_nanos()),
-        };
-        Some(self.write(Kind::Syn, syn.as_bytes(), size, out))
-    }
-
-    fn write_handshake_ack(&mut self, out: &mut [u8]) -> Option<usize> {
-        let (cookie, bytes) = self.cookies.pop_front()?;
-        let ack = HandshakeAck {
-            cookie: U64::new(cookie),
-            credit: U32::new(self.config.credit),
-            bytes: U16::new(bytes),
-            reserved: U16::ZERO,
-        };
-        Some(self.write(Kind::HandshakeAck, ack.as_bytes(), 0, out))
-    }
-
-    fn write_echo(&mut self, out: &mut [u8]) -> Option<usize> {
-        let (kind, token) = self.echoes.pop_front()?;
-        Some(
-            self.write(
-                kind,
-                Echo {
-                    token: U64::new(token),
-                }
-                .as_bytes(),
-                0,
-                out,
-            ),
-        )
-    }
-
-    fn write_ack(&mut self, now: Timestamp, out: &mut [u8]) -> Option<usize> {
-        if self.acks.deadline().is_none_or(|deadline| deadline > now) {
-            return None;
-        }
-        let largest = self.received.largest()?;
-        let words = self.acks.on_ack_sent(now, &self.received);
-        let mut body = [0_u8; crate::wire::ack::MAX_ACK_BODY_BYTES];
-        let mut at = size_of::<AckHeader>();
-        for back in 0..words as u64 {
-            let word = (largest / 64)
-                .checked_sub(back)
-                .map_or(0, |index| self.received.word(index));
-            body[at..at + 8].copy_from_slice(&word.to_be_bytes());
-            at += 8;
-        }
-        let mut streams = 0;
-        for id in self.acks.recent_streams().take(MAX_ACK_STREAMS) {
-            let Some(stream) = self.by_id.get(&id).map(|slot| &self.streams[*slot]) else {
-                continue;
-            };
-            let progress = StreamProgress {
-                stream: U32::new(id),
-                lowest_missing: U32::new(stream.cells.lowest_missing()),
-            };
-            body[at..at + 8].copy_from_slice(progress.as_bytes());
-            at += 8;
-            streams += 1;
-        }
-        let delay = u32::try_from(self.acks.delay(now).as_micros()).unwrap_or(u32::MAX);
-        let header = AckHeader {
-            largest: U64::new(largest),
-            delay_us: U32::new(delay),
-            credit: U32::new(self.config.credit),
-            ect0: U32::new(self.ecn.0),
-            ce: U32::new(self.ecn.1),
-            socket_drops: U32::new(self.socket_drops),
-            // Both counts are bounded by constants that fit a byte.
-            words: u8::try_from(words).unwrap_or(u8::MAX),
-            streams,
-            reserved: U16::new(0),
-        };
-        body[..size_of::<AckHeader>()].copy_from_slice(header.as_bytes());
-        self.stats.acks_sent += 1;
-        Some(self.write(Kind::Ack, &body[..at], 0, out))
-    }
-
-    fn write_done(&mut self, now: Timestamp, out: &mut [u8]) -> Option<usize> {
-        let due = self.done_at.is_some_and(|at| at <= now)
-            || self.phase == Phase::Closing && self.tries == 0;
-        if self.done.is_empty() || !due {
-            return None;
-        }
-        let count = self.done.len().min(MAX_DONE_ENTRIES);
-        let body = self.done[..count].as_bytes().to_vec();
-        // The rest, and what is not answered, comes in turn.
-        self.done.rotate_left(count);
-        self.done_at = Some(if self.done.len() > count {
-            now + self.rtt.srtt() / 8
-        } else {
-            now + self.rtt.pto(Duration::ZERO)
-        });
-        if self.phase == Phase::Closing && self.tries == 0 {
-            self.tries = 1;
-        }
-        Some(self.write(Kind::Done, &body, 0, out))
-    }
-
-    fn write_close(&mut self, now: Timestamp, out: &mut [u8]) -> Option<usize> {
-        if now < self.repeat_at || self.tries >= CLOSE_TRIES {
-            return None;
-        }
-        self.tries += 1;
-        self.repeat_at = now + self.rtt.pto(Duration::ZERO);
-        let close = Close {
-            code: U16::new(CloseReason::Finished.code()),
-        };
-        Some(self.write(Kind::Close, close.as_bytes(), 0, out))
-    }
-
-    fn write_ping(&mut self, now: Timestamp, out: &mut [u8]) -> Option<usize> {
-        if now < self.ping_at {
-            return None;
-        }
-        let busy = !self.streams.is_empty();
-        self.ping_at = now
-            + if busy {
-                PING_INTERVAL.max(self.rtt.srtt())
-            } else {
-                KEEP_ALIVE
-            };
-        Some(
-            self.write(
-                Kind::Ping,
-                Echo {
-                    token: U64::new(now.as_nanos()),
-                }
-                .as_bytes(),
-                0,
-                out,
-            ),
-        )
     }
 
     /// The next event. Call until `None`.

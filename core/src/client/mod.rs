@@ -5,9 +5,12 @@
 
 mod acks;
 pub mod association;
+mod packets;
 mod receive;
 pub mod receive_stream;
 pub mod storage;
+mod timers;
+mod transmit;
 
 pub use association::{ClientAssociation, ClientConfig, ClientEvent};
 pub use receive_stream::{ReceiveStream, StreamCounters};

@@ -1,6 +1,8 @@
 //! What a DATA packet does: bounds first, then the bitmap, then it is opened straight to where its bytes go, if all of
 //! them are new, else into scratch. A forged packet therefore never touches bytes received before.
 
+use std::ops::Range;
+
 use super::association::{ClientAssociation, ClientEvent};
 use super::receive_stream::ReceiveStream;
 use super::storage::Storage;
@@ -45,7 +47,10 @@ impl ClientAssociation {
             }
             storage.commit(stream.id, offset, payload);
         } else {
-            let scratch = &mut self.scratch[..payload];
+            let scratch = self
+                .scratch
+                .get_mut(..payload)
+                .ok_or(DropReason::Unparsable)?;
             if !self
                 .opener
                 .open_into(number, parity, packet, header_bytes, scratch)
@@ -65,19 +70,26 @@ impl ClientAssociation {
                 at = missing.end;
             }
         }
+        self.note_cells(slot, run, present, payload);
+        Ok(())
+    }
+
+    /// Counts a packet and notes its cells, of which `present` were there before.
+    fn note_cells(&mut self, slot: usize, run: Range<u32>, present: u32, payload: usize) {
+        let stream = &mut self.streams[slot];
+        let count = run.end - run.start;
         let new_bytes = if present == 0 {
             payload
         } else {
-            (count - present) as usize * usize::from(layout.cell_bytes())
+            (count - present) as usize * usize::from(stream.layout.cell_bytes())
         };
-        let stream = &mut self.streams[slot];
         stream.counters.packets += 1;
         stream.counters.bytes += new_bytes as u64;
         self.stats.new_bytes += new_bytes as u64;
         if present == count {
             stream.counters.duplicate_packets += 1;
             self.stats.duplicate_packets += 1;
-            return Ok(());
+            return;
         }
         let (id, events) = (stream.id, &mut self.events);
         stream.insert(run, &mut self.pool, |segment| {
@@ -91,7 +103,6 @@ impl ClientAssociation {
                 .push_back(ClientEvent::StreamComplete { stream: id });
         }
         self.acks.on_progress(id);
-        Ok(())
     }
 
     /// DATA of a stream that is finished or was never asked for: it still must be authentic to be acknowledged.

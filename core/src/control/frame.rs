@@ -287,7 +287,8 @@ pub struct FileEntry<'a> {
 pub struct Grant {
     /// Its id in every packet.
     pub association: u32,
-    /// Where the server receives.
+    /// Where the server receives; zero: on the same port number as this connection goes to, which is what lets a relay
+    /// or a port forwarding in between move both together.
     pub udp_port: u16,
     /// Bytes of a cell.
     pub cell_bytes: u16,

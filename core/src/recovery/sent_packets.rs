@@ -81,6 +81,15 @@ const EMPTY: SentPacket = SentPacket {
     tail_copied: false,
 };
 
+/// Where a ring of `len` places, a power of two, keeps what is numbered `number`.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "truncation keeps the low bits that the mask wants"
+)]
+const fn ring_slot(number: u64, len: usize) -> usize {
+    (number as usize) & (len - 1)
+}
+
 /// The ring of records from `head` to `next`.
 #[derive(Debug)]
 pub struct SentPackets {
@@ -135,12 +144,11 @@ impl SentPackets {
     }
 
     const fn index(&self, number: u64) -> usize {
-        // The length is a power of two; truncation keeps the low bits that the mask wants.
-        (number & (self.records.len() as u64 - 1)) as usize
+        ring_slot(number, self.records.len())
     }
 
-    fn acked_word(&self, word: u64) -> usize {
-        (word & (self.acked.len() as u64 - 1)) as usize
+    const fn acked_word(&self, word: u64) -> usize {
+        ring_slot(word, self.acked.len())
     }
 
     /// The record of `number` when it is still remembered.

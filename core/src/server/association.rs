@@ -5,34 +5,29 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-use zerocopy::FromBytes;
-use zerocopy::byteorder::big_endian::U64;
-
+use super::path::{Candidate, token_of};
 use super::send_stream::{Blocked, SendStream};
 use super::source::SourceKey;
 use crate::cell_set::ChunkPool;
 use crate::congestion::delivery_rate::DeliveryRate;
 use crate::congestion::{Algorithm, CongestionController, Controller};
 use crate::endpoint::ServerEvent;
-use crate::error::{CloseReason, ConfigError, DropReason, StreamEnd};
+use crate::error::{CloseReason, ConfigError, StreamEnd};
 use crate::layout::{SegmentRange, StreamLayout};
 use crate::limits::{
-    AMPLIFICATION_FACTOR, IDLE_TIMEOUT, INITIAL_RTT, KEEP_ALIVE, MAX_DATAGRAM_BYTES,
-    MAX_DONE_ENTRIES, MAX_STREAM_ID, MAX_STREAMS, MIN_DATAGRAM_BYTES, PROTOCOL_VERSION,
+    IDLE_TIMEOUT, INITIAL_RTT, KEEP_ALIVE, MAX_DATAGRAM_BYTES, MAX_STREAM_ID, MAX_STREAMS,
+    MIN_DATAGRAM_BYTES,
 };
 use crate::mtu::Mtu;
 use crate::pacing::Pacer;
-use crate::packet_number::{ReceivedPackets, expand};
+use crate::packet_number::ReceivedPackets;
 use crate::protection::{Opener, Sealer, Secrets};
 use crate::recovery::loss::LossDetector;
 use crate::recovery::rtt::RttEstimator;
 use crate::recovery::sent_packets::SentPackets;
 use crate::stats::{DropCounters, SenderStats};
-use crate::units::{Ecn, Timestamp};
-use crate::wire::{
-    Ack, Close, DATA_HEADER_BYTES, Echo, HandshakeAck, Kind, ParsedHeader, StreamStatus,
-    StreamStatuses, Syn, SynAck,
-};
+use crate::units::Timestamp;
+use crate::wire::{DATA_HEADER_BYTES, Kind, StreamStatus};
 
 /// Cells per packet that are tried as datagram sizes: about 900, 1200, 1500, 9000 and 65,507 bytes.
 pub const CELLS_LADDER: [u16; 5] = [3, 4, 5, 31, 227];
@@ -86,16 +81,6 @@ pub(crate) enum Phase {
         /// When it is forgotten.
         until: Timestamp,
     },
-}
-
-/// A new source address that has to prove that it receives (RFC 9000, 8.2).
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Candidate {
-    pub(crate) address: SocketAddr,
-    pub(crate) token: u64,
-    pub(crate) received_bytes: u64,
-    pub(crate) sent_bytes: u64,
-    pub(crate) next_challenge: Timestamp,
 }
 
 /// A small packet to be sent.
@@ -488,306 +473,6 @@ impl ServerAssociation {
         }
     }
 
-    /// Handles one datagram of this association, whose header is parsed.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a datagram, where it came from, and what it may change"
-    )]
-    pub(crate) fn handle_packet(
-        &mut self,
-        now: Timestamp,
-        from: SocketAddr,
-        _ecn: Option<Ecn>,
-        header: ParsedHeader,
-        packet: &mut [u8],
-        pool: &mut ChunkPool,
-        events: &mut VecDeque<ServerEvent>,
-    ) {
-        let bytes = packet.len();
-        let number = expand(header.packet_number_low, self.received.expected());
-        if self.received.is_replay(number) {
-            return self.drops.count(DropReason::Replayed);
-        }
-        let opened = self
-            .opener
-            .open_in_place(number, header.key_phase, packet, header.len());
-        let Some(body) = opened else {
-            return self.drops.count(DropReason::Unauthentic);
-        };
-        let newest = self
-            .received
-            .largest()
-            .is_none_or(|largest| number > largest);
-        self.received.insert(number);
-        if self.is_closed() {
-            if header.kind == Kind::Close {
-                self.push_control(ControlPacket::Close {
-                    kind: Kind::CloseAck,
-                    code: 0,
-                });
-            }
-            return;
-        }
-        self.last_received = now;
-        let body: &[u8] = body;
-        let handled = match header.kind {
-            Kind::Syn => self.on_syn(from, body, bytes),
-            Kind::HandshakeAck => self.on_handshake_ack(now, from, body, events),
-            _ if !self.is_established() => Err(DropReason::Unexpected),
-            kind => {
-                self.observe_path(now, from, bytes, newest);
-                self.on_established(now, from, number, kind, body, pool, events)
-            }
-        };
-        if let Err(reason) = handled {
-            self.drops.count(reason);
-        }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "as handle_packet")]
-    fn on_established(
-        &mut self,
-        now: Timestamp,
-        from: SocketAddr,
-        number: u64,
-        kind: Kind,
-        body: &[u8],
-        pool: &mut ChunkPool,
-        events: &mut VecDeque<ServerEvent>,
-    ) -> Result<(), DropReason> {
-        match kind {
-            Kind::Ack => {
-                let ack = Ack::parse(body).map_err(|_| DropReason::Unparsable)?;
-                if let Err(violation) = self.on_ack(now, number, &ack, pool, events) {
-                    self.close(now, violation.into(), pool, events);
-                }
-            }
-            Kind::Ping => {
-                let echo = Echo::ref_from_bytes(body).map_err(|_| DropReason::Unparsable)?;
-                let token = echo.token.get();
-                self.push_control(ControlPacket::Echo {
-                    to: from,
-                    kind: Kind::Pong,
-                    token,
-                });
-            }
-            Kind::PathResponse => {
-                let echo = Echo::ref_from_bytes(body).map_err(|_| DropReason::Unparsable)?;
-                self.on_path_response(now, from, echo.token.get());
-            }
-            Kind::Done => self.on_done(body, pool, events)?,
-            Kind::Close => {
-                self.push_control(ControlPacket::Close {
-                    kind: Kind::CloseAck,
-                    code: 0,
-                });
-                let code = Close::ref_from_bytes(body).map_or(0, |close| close.code.get());
-                let finished = code == CloseReason::Finished.code();
-                let reason = if finished {
-                    CloseReason::Finished
-                } else {
-                    CloseReason::Peer
-                };
-                self.enter_closed(now, reason, pool, events);
-            }
-            Kind::CloseAck | Kind::Pong => {}
-            Kind::Syn
-            | Kind::SynAck
-            | Kind::HandshakeAck
-            | Kind::Data
-            | Kind::Probe
-            | Kind::PathChallenge
-            | Kind::DoneAck
-            | Kind::Reset => return Err(DropReason::Unexpected),
-        }
-        Ok(())
-    }
-
-    /// Answers each SYN with as many bytes as it brought; the cookie binds address and size.
-    fn on_syn(&mut self, from: SocketAddr, body: &[u8], bytes: usize) -> Result<(), DropReason> {
-        let (syn, _) = Syn::read_from_prefix(body).map_err(|_| DropReason::Unparsable)?;
-        if syn.version.get() != PROTOCOL_VERSION {
-            return Err(DropReason::Unexpected);
-        }
-        let cookie = self.cookie(from, bytes);
-        let time = syn.time.get();
-        self.push_control(ControlPacket::SynAck {
-            to: from,
-            cookie,
-            time,
-            bytes,
-        });
-        Ok(())
-    }
-
-    fn cookie(&self, address: SocketAddr, bytes: usize) -> u64 {
-        let mut hasher = blake3::Hasher::new_keyed(&self.config.seed);
-        hasher.update(b"cookie");
-        hasher.update(address.to_string().as_bytes());
-        hasher.update(&bytes.to_be_bytes());
-        first_u64(&hasher)
-    }
-
-    fn on_handshake_ack(
-        &mut self,
-        now: Timestamp,
-        from: SocketAddr,
-        body: &[u8],
-        events: &mut VecDeque<ServerEvent>,
-    ) -> Result<(), DropReason> {
-        let ack = HandshakeAck::ref_from_bytes(body).map_err(|_| DropReason::Unparsable)?;
-        let proven = usize::from(ack.bytes.get());
-        if self.cookie(from, proven) != ack.cookie.get() {
-            return Err(DropReason::Unauthentic);
-        }
-        // A SYN and a SYN-ACK of this size passed: the first probes rode in the handshake.
-        if self.mtu.on_probe_acked(proven) {
-            self.apply_datagram_bytes();
-        }
-        if self.is_established() {
-            return Ok(());
-        }
-        self.phase = Phase::Established;
-        self.path = Some(from);
-        self.credit = u64::from(ack.credit.get());
-        self.timeout_base = now;
-        events.push_back(ServerEvent::Established {
-            association: self.config.id,
-            address: from,
-        });
-        Ok(())
-    }
-
-    pub(crate) fn apply_datagram_bytes(&mut self) {
-        let bytes = self.mtu.current();
-        self.congestion.set_datagram_bytes(bytes as u64);
-        self.pacer.set_datagram_bytes(bytes as u64);
-        self.sealer.set_datagram_bytes(bytes);
-        if let Some(limiter) = &mut self.limiter {
-            limiter.set_datagram_bytes(bytes as u64);
-        }
-    }
-
-    /// Notices a client that comes from a new address; only the highest packet number may move it.
-    fn observe_path(&mut self, now: Timestamp, from: SocketAddr, bytes: usize, newest: bool) {
-        if self.path == Some(from) {
-            if newest {
-                self.candidate = None;
-            }
-            return;
-        }
-        match &mut self.candidate {
-            Some(candidate) if candidate.address == from => {
-                candidate.received_bytes += bytes as u64;
-            }
-            _ if !newest => return,
-            _ => {
-                self.challenges += 1;
-                self.candidate = Some(Candidate {
-                    address: from,
-                    token: token_of(&self.config.seed, b"path", self.challenges),
-                    received_bytes: bytes as u64,
-                    sent_bytes: 0,
-                    next_challenge: now,
-                });
-            }
-        }
-        self.challenge(now);
-    }
-
-    /// Asks the candidate again, at most once a round trip and within three times its bytes.
-    fn challenge(&mut self, now: Timestamp) {
-        let allowed = self.control_packet_bytes::<Echo>();
-        let pace = self.rtt.srtt();
-        let Some(candidate) = &mut self.candidate else {
-            return;
-        };
-        let within = candidate.sent_bytes + allowed
-            <= candidate
-                .received_bytes
-                .saturating_mul(AMPLIFICATION_FACTOR);
-        if now < candidate.next_challenge || !within {
-            return;
-        }
-        candidate.next_challenge = now + pace;
-        candidate.sent_bytes += allowed;
-        let packet = ControlPacket::Echo {
-            to: candidate.address,
-            kind: Kind::PathChallenge,
-            token: candidate.token,
-        };
-        self.push_control(packet);
-    }
-
-    fn control_packet_bytes<Body>(&self) -> u64 {
-        (crate::wire::HEADER_BYTES + size_of::<Body>() + self.sealer.tag_bytes()) as u64
-    }
-
-    fn on_path_response(&mut self, now: Timestamp, from: SocketAddr, token: u64) {
-        let Some(candidate) = self
-            .candidate
-            .filter(|c| c.token == token && c.address == from)
-        else {
-            return;
-        };
-        let moved = self
-            .path
-            .is_none_or(|old| old.ip() != candidate.address.ip());
-        self.path = Some(candidate.address);
-        self.candidate = None;
-        // A NAT that merely took another port changes nothing about the path (RFC 9000, 9.4).
-        if moved {
-            self.rtt.reset();
-            self.loss.reset();
-            self.congestion.on_path_change(now);
-            self.mtu.reset();
-            self.apply_datagram_bytes();
-            self.refresh_pacing(now);
-        }
-        self.timeout_count = 0;
-        self.timeout_base = now;
-        // What was sent to the old address is most likely gone.
-        self.declare_all_lost(now);
-    }
-
-    fn on_done(
-        &mut self,
-        body: &[u8],
-        pool: &mut ChunkPool,
-        events: &mut VecDeque<ServerEvent>,
-    ) -> Result<(), DropReason> {
-        let statuses = StreamStatuses::parse(body).map_err(|_| DropReason::Unparsable)?;
-        for status in statuses.0 {
-            let stream = status.stream();
-            if self.unconfirmed.remove(&stream) {
-                events.push_back(ServerEvent::StreamConfirmed {
-                    association: self.config.id,
-                    stream,
-                    status: status.status,
-                });
-            }
-            if let Some(source) = self.free_stream(stream, pool) {
-                events.push_back(ServerEvent::StreamFreed {
-                    association: self.config.id,
-                    stream,
-                    source,
-                    end: (status.status != 0).then_some(StreamEnd::Cancelled),
-                });
-            }
-            if self.done.len() < MAX_DONE_ENTRIES {
-                self.done.push(*status);
-            }
-        }
-        if !self
-            .control
-            .iter()
-            .any(|packet| matches!(packet, ControlPacket::DoneAck))
-        {
-            self.push_control(ControlPacket::DoneAck);
-        }
-        Ok(())
-    }
-
     /// Whether the association has nothing in flight and nothing to send.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -804,25 +489,4 @@ impl ServerAssociation {
             stream.blocked = Some(why);
         }
     }
-
-    pub(crate) fn syn_ack_body(cookie: u64, time: u64) -> SynAck {
-        SynAck {
-            cookie: U64::new(cookie),
-            time: U64::new(time),
-        }
-    }
-}
-
-fn first_u64(hasher: &blake3::Hasher) -> u64 {
-    let mut bytes = [0; 8];
-    hasher.finalize_xof().fill(&mut bytes);
-    u64::from_be_bytes(bytes)
-}
-
-/// An unpredictable number from the association's seed.
-pub(crate) fn token_of(seed: &[u8; 32], purpose: &[u8], counter: u64) -> u64 {
-    let mut hasher = blake3::Hasher::new_keyed(seed);
-    hasher.update(purpose);
-    hasher.update(&counter.to_be_bytes());
-    first_u64(&hasher)
 }

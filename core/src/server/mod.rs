@@ -5,6 +5,9 @@
 
 mod acks;
 pub mod association;
+mod packets;
+mod path;
+mod pick;
 pub mod send_stream;
 pub mod source;
 mod timers;

@@ -5,51 +5,30 @@
 //! packets still unacknowledged (the tail).
 
 use std::net::SocketAddr;
-use std::ops::Range;
-use std::time::Duration;
 
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::big_endian::{U16, U64};
 
-use super::association::{ControlPacket, Resend, ServerAssociation, token_of};
-use super::send_stream::Blocked;
-use super::source::{Source, SourceBytes, SourceKey, TrainState};
+use super::association::{ControlPacket, ServerAssociation};
+use super::path::token_of;
+use super::pick::PickKind;
+use super::source::{Source, SourceBytes, SourceKey};
 use crate::cell_set::ChunkPool;
 use crate::congestion::CongestionController;
 use crate::endpoint::{Outgoing, ServerEvent};
 use crate::error::StreamEnd;
 use crate::limits::{MAX_TRAIN_BYTES, MAX_TRAIN_SEGMENTS};
+use crate::packet_number::low_half;
 use crate::recovery::sent_packets::Content;
 use crate::units::Timestamp;
 use crate::wire::{Close, DATA_HEADER_BYTES, Echo, HEADER_BYTES, Kind, ParsedHeader, Reset};
 
-/// A path that loses more than one packet in so many is a lossy one, as far as the tail is concerned.
-const TAIL_LOSS_INVERSE: u64 = 200;
-
 /// Why a train ended before it was full.
-enum Stop {
+pub(super) enum Stop {
     /// Nothing that could be sent now.
     NothingToSend,
     /// The stream cannot go on; another may.
     Retry,
-}
-
-/// What the next DATA packet carries.
-#[derive(Debug, Clone)]
-struct Pick {
-    slot: u32,
-    stream: u32,
-    source: SourceKey,
-    run: Range<u32>,
-    kind: PickKind,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PickKind {
-    New,
-    Lost,
-    TimeoutProbe,
-    Tail,
 }
 
 /// What outlives one packet while a train is built.
@@ -94,7 +73,7 @@ impl ServerAssociation {
         open.then(|| self.paced_until(now))
     }
 
-    fn paced_until(&self, now: Timestamp) -> Timestamp {
+    pub(super) fn paced_until(&self, now: Timestamp) -> Timestamp {
         let want = self.mtu.current() as u64;
         let release = self.pacer.next_release(now, want);
         self.limiter.as_ref().map_or(release, |limiter| {
@@ -104,7 +83,7 @@ impl ServerAssociation {
 
     /// Bytes that window and credit leave; zero when not even one full packet fits. With nothing in flight one packet
     /// always may go, unless the client gives no credit at all.
-    fn window_room(&self) -> u64 {
+    pub(super) fn window_room(&self) -> u64 {
         let in_flight = self.sent.in_flight_bytes();
         let full = self.mtu.current() as u64;
         let window = self.congestion.cwnd().min(self.credit);
@@ -119,7 +98,7 @@ impl ServerAssociation {
     }
 
     /// Bytes that may leave now, pacing included.
-    fn budget(&self, now: Timestamp) -> u64 {
+    pub(super) fn budget(&self, now: Timestamp) -> u64 {
         let mut budget = self.window_room().min(self.pacer.budget(now));
         if let Some(limiter) = &self.limiter {
             budget = budget.min(limiter.budget(now));
@@ -127,20 +106,25 @@ impl ServerAssociation {
         budget.min(MAX_TRAIN_BYTES as u64)
     }
 
-    fn header(&self, kind: Kind, stream: u32, number: u64, first_cell: u32) -> ParsedHeader {
+    pub(super) fn header(
+        &self,
+        kind: Kind,
+        stream: u32,
+        number: u64,
+        first_cell: u32,
+    ) -> ParsedHeader {
         ParsedHeader {
             kind,
             key_phase: self.sealer.key_phase(),
             stream,
             association: self.config.id,
-            // Only the low half travels.
-            packet_number_low: (number & u64::from(u32::MAX)) as u32,
+            packet_number_low: low_half(number),
             first_cell,
         }
     }
 
     /// Leaves a packet number out now and then: a client that acknowledges it lies.
-    fn maybe_skip_number(&mut self) {
+    pub(super) fn maybe_skip_number(&mut self) {
         let next = self.sent.next_number();
         if next >= self.next_skip {
             self.sent.push_skipped();
@@ -148,7 +132,7 @@ impl ServerAssociation {
         }
     }
 
-    fn write_control(
+    pub(super) fn write_control(
         &mut self,
         now: Timestamp,
         packet: ControlPacket,
@@ -209,7 +193,7 @@ impl ServerAssociation {
 
     /// A small packet that no ACK answers. It has a packet number like any other (its nonce), which is taken out of
     /// the record at once: nobody acknowledges it, and nobody waits for that.
-    fn write_small(
+    pub(super) fn write_small(
         &mut self,
         kind: Kind,
         stream: u32,
@@ -222,13 +206,13 @@ impl ServerAssociation {
     }
 
     /// The client acknowledges every packet number it sees, so these need a record: settled from the start.
-    fn take_unacknowledged_number(&mut self) -> u64 {
+    pub(super) fn take_unacknowledged_number(&mut self) -> u64 {
         let number = self.sent.next_number();
         self.sent.push_settled();
         number
     }
 
-    fn seal_small(
+    pub(super) fn seal_small(
         &mut self,
         number: u64,
         kind: Kind,
@@ -248,7 +232,7 @@ impl ServerAssociation {
     }
 
     /// Notes a transmission for recovery, pacing and congestion control.
-    fn record(&mut self, now: Timestamp, number: u64, content: Content, bytes: usize) {
+    pub(super) fn record(&mut self, now: Timestamp, number: u64, content: Content, bytes: usize) {
         let in_flight = self.sent.in_flight_bytes();
         let snapshot = self.rate.on_sent(now, bytes as u64, in_flight);
         // A datagram has at most 65,507 bytes.
@@ -265,7 +249,7 @@ impl ServerAssociation {
         }
     }
 
-    fn write_probe(
+    pub(super) fn write_probe(
         &mut self,
         now: Timestamp,
         to: SocketAddr,
@@ -286,7 +270,7 @@ impl ServerAssociation {
         })
     }
 
-    fn write_train<S: Source>(
+    pub(super) fn write_train<S: Source>(
         &mut self,
         now: Timestamp,
         to: SocketAddr,
@@ -336,14 +320,14 @@ impl ServerAssociation {
         })
     }
 
-    fn note_app_limited(&mut self) {
+    pub(super) fn note_app_limited(&mut self) {
         if self.window_room() > 0 {
             self.rate.set_app_limited(self.sent.in_flight_bytes());
         }
     }
 
     /// Writes one DATA packet at `at`; returns its bytes.
-    fn write_data<S: Source>(
+    pub(super) fn write_data<S: Source>(
         &mut self,
         now: Timestamp,
         train: &mut Train<'_, S>,
@@ -411,211 +395,13 @@ impl ServerAssociation {
         Ok(bytes)
     }
 
-    fn count(&mut self, kind: PickKind) {
+    pub(super) fn count(&mut self, kind: PickKind) {
         self.stats.data_packets += 1;
         match kind {
             PickKind::New => {}
             PickKind::Lost => self.stats.retransmitted_packets += 1,
             PickKind::TimeoutProbe => self.stats.timeout_probes += 1,
             PickKind::Tail => self.stats.tail_packets += 1,
-        }
-    }
-
-    /// Cells that fit a full packet.
-    fn cells_per_packet(&self) -> u32 {
-        let payload = self.mtu.current() - DATA_HEADER_BYTES - self.sealer.tag_bytes();
-        // At most 65,507 / 64.
-        u32::try_from(payload / usize::from(self.config.cell_bytes)).unwrap_or(1)
-    }
-
-    fn pick<S: Source>(&mut self, now: Timestamp, train: &mut Train<'_, S>) -> Result<Pick, Stop> {
-        let max = self.cells_per_packet();
-        while let Some(pick) = self.pick_resend(max) {
-            if self.begin(&pick, train) {
-                return Ok(pick);
-            }
-        }
-        while let Some(slot) = self.queue.front().copied() {
-            let Some(stream) = self.slots[slot as usize].as_mut() else {
-                self.queue.pop_front();
-                continue;
-            };
-            let (id, source) = (stream.id, stream.source);
-            let probe = Pick {
-                slot,
-                stream: id,
-                source,
-                run: 0..0,
-                kind: PickKind::New,
-            };
-            if !self.begin(&probe, train) {
-                self.unqueue_front();
-                continue;
-            }
-            let Some(stream) = self.slots[slot as usize].as_mut() else {
-                continue;
-            };
-            if let Some(run) = stream.take_new(max) {
-                return Ok(Pick { run, ..probe });
-            }
-            if !stream.is_all_sent() {
-                stream.blocked = Some(Blocked::Hashes);
-            }
-            self.unqueue_front();
-        }
-        self.pick_tail(now, max, train)
-    }
-
-    fn unqueue_front(&mut self) {
-        let Some(slot) = self.queue.pop_front() else {
-            return;
-        };
-        if let Some(stream) = &mut self.slots[slot as usize] {
-            stream.queued = false;
-        }
-    }
-
-    /// Asks the shell, once a train and file, whether bytes may be taken.
-    fn begin<S: Source>(&mut self, pick: &Pick, train: &mut Train<'_, S>) -> bool {
-        if train.begun == Some(pick.source) {
-            return true;
-        }
-        match train.source.begin_train(pick.source) {
-            TrainState::Ready { hashes } => {
-                train.begun = Some(pick.source);
-                if let Some(stream) = &mut self.slots[pick.slot as usize] {
-                    stream.set_hashes(hashes);
-                }
-                true
-            }
-            TrainState::Pending => {
-                if pick.run.is_empty() {
-                    self.block(pick.slot, Blocked::Source);
-                } else {
-                    self.put_back(pick.clone());
-                }
-                false
-            }
-            TrainState::End(end) => {
-                self.end_stream(pick.stream, end, train.pool, train.events);
-                false
-            }
-        }
-    }
-
-    /// The next lost cells that are still unacknowledged.
-    fn pick_resend(&mut self, max: u32) -> Option<Pick> {
-        while let Some(resend) = self.resend.pop_front() {
-            let open = self
-                .slots
-                .get(resend.slot as usize)
-                .and_then(Option::as_ref);
-            let Some(stream) = open.filter(|stream| stream.id == resend.stream) else {
-                continue;
-            };
-            let all = resend.first..resend.first + u32::from(resend.count);
-            let Some(run) = stream.acked.first_missing_run(all.clone()) else {
-                continue;
-            };
-            let run = run.start..run.end.min(run.start + max);
-            let rest = run.end..all.end;
-            if !rest.is_empty() {
-                let count = u16::try_from(rest.end - rest.start).unwrap_or(u16::MAX);
-                self.resend.push_front(Resend {
-                    first: rest.start,
-                    count,
-                    ..resend
-                });
-            }
-            let kind = if resend.timeout_probe {
-                PickKind::TimeoutProbe
-            } else {
-                PickKind::Lost
-            };
-            return Some(Pick {
-                slot: resend.slot,
-                stream: resend.stream,
-                source: stream.source,
-                run,
-                kind,
-            });
-        }
-        None
-    }
-
-    /// With nothing else left to send: a copy of the oldest packet in flight that has none yet, once it is old enough.
-    /// Costs some packets at the very end and saves whole round trips and timeouts.
-    fn pick_tail<S: Source>(
-        &mut self,
-        now: Timestamp,
-        max: u32,
-        train: &mut Train<'_, S>,
-    ) -> Result<Pick, Stop> {
-        while let Some((number, record)) = self.sent.in_flight_from(self.tail_cursor) {
-            if record.sent + self.tail_age() > now {
-                break;
-            }
-            self.tail_cursor = number + 1;
-            if record.tail_copied {
-                continue;
-            }
-            let Content::Cells {
-                slot,
-                stream,
-                first,
-                count,
-            } = record.content
-            else {
-                continue;
-            };
-            self.sent.mark_tail_copied(number);
-            self.queue_resend(slot, stream, &(first..first + u32::from(count)), false);
-            if let Some(pick) = self.pick_resend(max)
-                && self.begin(&pick, train)
-            {
-                return Ok(Pick {
-                    kind: PickKind::Tail,
-                    ..pick
-                });
-            }
-        }
-        Err(Stop::NothingToSend)
-    }
-
-    /// Whether a tail copy may become due, and when.
-    pub(crate) fn tail_deadline(&self, now: Timestamp) -> Option<Timestamp> {
-        if self.wants_to_send() || !self.is_established() || self.window_room() == 0 {
-            return None;
-        }
-        let (_, record) = self.sent.in_flight_from(self.tail_cursor)?;
-        Some((record.sent + self.tail_age()).max(self.paced_until(now)))
-    }
-
-    /// Age at which a packet of the tail is copied. Where packets get lost, half a round trip: the copy is there when
-    /// the loss would be noticed. On a clean path only what should have been acknowledged long since.
-    fn tail_age(&self) -> Duration {
-        let srtt = self.rtt.srtt();
-        if self.stats.lost_packets * TAIL_LOSS_INVERSE > self.stats.data_packets {
-            srtt / 2
-        } else {
-            srtt + srtt / 2 + 4 * self.rtt.rttvar()
-        }
-    }
-
-    /// A packet could not be made because its bytes are not in memory: it waits at its stream.
-    fn put_back(&mut self, pick: Pick) {
-        let Some(stream) = &mut self.slots[pick.slot as usize] else {
-            return;
-        };
-        stream.blocked = Some(Blocked::Source);
-        if pick.kind == PickKind::New {
-            stream.put_back_new(pick.run);
-            if stream.queued {
-                stream.queued = false;
-                self.queue.retain(|slot| *slot != pick.slot);
-            }
-        } else {
-            stream.deferred.push(pick.run);
         }
     }
 

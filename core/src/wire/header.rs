@@ -116,9 +116,10 @@ impl ParsedHeader {
     /// Bytes of this header on the wire: what is authenticated but not encrypted.
     #[must_use]
     pub const fn len(&self) -> usize {
-        match self.kind {
-            Kind::Data => DATA_HEADER_BYTES,
-            _ => HEADER_BYTES,
+        if matches!(self.kind, Kind::Data) {
+            DATA_HEADER_BYTES
+        } else {
+            HEADER_BYTES
         }
     }
 

@@ -114,12 +114,15 @@ fn a_third_lost_and_some_damaged_arrives_identical() {
 
 #[test]
 fn small_files_take_no_round_trip_each() {
-    let mut setup = Setup::default();
-    setup.impairments = Impairments {
+    let impairments = Impairments {
         delay: Duration::from_millis(20),
         loss: 0.05,
         rate_bits_per_second: Some(100_000_000),
         ..Impairments::default()
+    };
+    let setup = Setup {
+        impairments,
+        ..Setup::default()
     };
     let world = download(&setup, &[4096; 1000], Duration::from_secs(5));
     assert_eq!(world.peers[0].complete.len(), 1000);

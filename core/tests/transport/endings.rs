@@ -149,7 +149,10 @@ fn a_new_port_and_a_new_address_are_challenged_and_followed() {
     }
     world.finish(Duration::from_secs(60));
     assert_eq!(
-        world.endpoint.association(1000).and_then(|a| a.path()),
+        world
+            .endpoint
+            .association(1000)
+            .and_then(columba_core::server::ServerAssociation::path),
         Some(world.peers[0].address)
     );
 }

@@ -1,9 +1,19 @@
 //! Endpoint and clients in virtual time, over the impairment engine. Same seed, same run.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "the numbers of tests are small"
+)]
 
 mod allocations;
 mod downloads;
 mod endings;
 mod goodput;
+mod monitor;
+mod scenarios;
+mod scenarios_bounds;
+mod scenarios_paths;
+mod scenarios_peers;
 mod simulation;
 mod violations;
 mod world;

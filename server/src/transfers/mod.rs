@@ -274,10 +274,10 @@ impl Transfers {
         } else {
             (down, up)
         };
-        let udp_port = self.socket.local_addr().port();
         Ok(Grant {
             association: id,
-            udp_port,
+            // The same number as control: a relay in between moves both together.
+            udp_port: 0,
             cell_bytes,
             secret_down,
             secret_up,

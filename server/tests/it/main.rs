@@ -6,5 +6,7 @@
 
 mod access;
 mod chat;
+mod download;
 mod hostile;
 mod support;
+mod transfers;

@@ -1,0 +1,112 @@
+//! The command lines of `columba-bench` and `columba-demo`.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::bulk::BulkArgs;
+use crate::demo::DemoArgs;
+use crate::sparse::SparseArgs;
+use crate::stage::Interrupted;
+use crate::{Arguments, bulk, demo, exit_code, report, roles, sparse};
+
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  columba-bench demo --loss 20% --delay 50ms
+  columba-bench bulk --mib 1024 --max-datagram 1472 --runs 5 --json
+  columba-bench sparse --gib 5 --to /var/tmp";
+
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  cargo demo
+  cargo demo -- --loss 20% --delay 50ms
+  cargo demo -- --dir ~/Music --json";
+
+/// Workloads for Columba, with real processes on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "columba-bench", version, after_help = BENCH_EXAMPLES, arg_required_else_help = true)]
+struct BenchCli {
+    #[command(subcommand)]
+    workload: Workload,
+}
+
+#[derive(Debug, Subcommand)]
+enum Workload {
+    /// Chat and downloads over a path that loses packets, with every hash checked
+    Demo(DemoArgs),
+    /// One large download over loopback, as fast as it goes
+    Bulk(BulkArgs),
+    /// Download a sparse file beyond 4 GiB and check its hash
+    Sparse(SparseArgs),
+}
+
+/// Chat and downloads over a path that loses packets, with every hash checked.
+#[derive(Debug, Parser)]
+#[command(name = "columba-demo", version, after_help = DEMO_EXAMPLES)]
+struct DemoCli {
+    #[command(flatten)]
+    demo: DemoArgs,
+}
+
+/// Runs `columba-bench` with these arguments, of which the first is its name.
+#[must_use]
+pub fn bench_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Arguments = arguments.into_iter().collect();
+    if let Some(code) = roles::play(&arguments) {
+        return code;
+    }
+    let outcome = match BenchCli::parse_from(arguments).workload {
+        Workload::Demo(args) => demo::run(&args),
+        Workload::Bulk(args) => bulk::run(&args),
+        Workload::Sparse(args) => sparse::run(&args),
+    };
+    conclude(outcome)
+}
+
+/// Runs `columba-demo` with these arguments, of which the first is its name.
+#[must_use]
+pub fn demo_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut arguments: Arguments = arguments.into_iter().collect();
+    if let Some(code) = roles::play(&arguments) {
+        return code;
+    }
+    // The alias ends with `--` already, so that both `cargo demo --json` and `cargo demo -- --json` get here.
+    if arguments.get(1).is_some_and(|first| first == "--") {
+        arguments.remove(1);
+    }
+    conclude(demo::run(&DemoCli::parse_from(arguments).demo))
+}
+
+/// 0: all went well; 1: it did not; 130 and 143: stopped by a signal.
+fn conclude(outcome: anyhow::Result<bool>) -> ExitCode {
+    match outcome {
+        Ok(ok) => exit_code(ok),
+        Err(error) => {
+            report::complain(&format!("error: {error:#}"));
+            match error.downcast_ref::<Interrupted>() {
+                Some(interrupted) => ExitCode::from(interrupted.exit_code()),
+                None => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_are_sound() {
+        BenchCli::command().debug_assert();
+        DemoCli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_demo_takes_the_same_options_under_both_names() {
+        let line = ["--loss", "1%", "--delay", "5ms", "--json"];
+        DemoCli::try_parse_from(["columba-demo"].into_iter().chain(line)).unwrap();
+        BenchCli::try_parse_from(["columba-bench", "demo"].into_iter().chain(line)).unwrap();
+    }
+}

@@ -1,0 +1,70 @@
+//! A live bar on standard error, only where somebody looks.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::report::complain;
+
+const TEMPLATE: &str =
+    "{bar:30} {bytes:>11}/{total_bytes:11} {bytes_per_sec:>12} {eta:>4} {wide_msg}";
+
+/// Progress of a download, with lines above it.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    quiet: bool,
+}
+
+impl Progress {
+    /// A bar; `quiet`: neither bar nor lines. Without a terminal there are only lines.
+    pub(crate) fn new(quiet: bool) -> Self {
+        let target = if quiet {
+            ProgressDrawTarget::hidden()
+        } else {
+            ProgressDrawTarget::stderr_with_hz(10)
+        };
+        let bar = ProgressBar::with_draw_target(Some(0), target);
+        // A template that does not parse is found by the test below.
+        if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
+            bar.set_style(style);
+        }
+        Self { bar, quiet }
+    }
+
+    /// `done` of `total` bytes are here.
+    pub(crate) fn update(&self, done: u64, total: u64, current: &str) {
+        self.bar.set_length(total);
+        self.bar.set_position(done);
+        self.bar.set_message(current.to_owned());
+    }
+
+    /// A line above the bar.
+    pub(crate) fn say(&self, line: &str) {
+        if self.quiet {
+            return;
+        }
+        if self.bar.is_hidden() {
+            complain(line);
+        } else {
+            self.bar.println(line);
+        }
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_is_sound_and_quiet_is_quiet() {
+        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+        let progress = Progress::new(true);
+        progress.update(1, 2, "a");
+        assert!(progress.bar.is_hidden());
+        progress.clear();
+    }
+}

@@ -1,0 +1,135 @@
+//! The programs a process of ours can be when it was started by another of ours.
+//!
+//! The role comes in an environment variable, so that the arguments are exactly those of the program that is played.
+
+use std::ffi::OsString;
+use std::io::{BufRead, Write};
+use std::process::ExitCode;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{download, os};
+
+/// Which program to be.
+pub(crate) const ROLE_VARIABLE: &str = "COLUMBA_BENCH_ROLE";
+
+/// What a child process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// `columba-server`
+    Server,
+    /// `columba-loss-sim`
+    LossSim,
+    /// `columba`, any command that does not read standard input
+    Client,
+    /// `columba chat`, which does
+    Chat,
+    /// The client's engine without its command line: it tells its progress
+    Download,
+}
+
+impl Role {
+    const ALL: [Self; 5] = [
+        Self::Server,
+        Self::LossSim,
+        Self::Client,
+        Self::Chat,
+        Self::Download,
+    ];
+
+    /// How the environment says it.
+    pub(crate) const fn id(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::LossSim => "loss-sim",
+            Self::Client => "client",
+            Self::Chat => "chat",
+            Self::Download => "download",
+        }
+    }
+
+    /// The program's name, as it stands in a list of processes.
+    pub(crate) const fn program(self) -> &'static str {
+        match self {
+            Self::Server => "columba-server",
+            Self::LossSim => "columba-loss-sim",
+            Self::Client | Self::Chat => "columba",
+            Self::Download => "columba-download",
+        }
+    }
+
+    fn from_environment() -> Option<Self> {
+        let id = std::env::var_os(ROLE_VARIABLE)?;
+        Self::ALL.into_iter().find(|role| id == role.id())
+    }
+}
+
+/// Plays the role this process was started for; `None` when a person started it.
+pub(crate) fn play(arguments: &[OsString]) -> Option<ExitCode> {
+    let role = Role::from_environment()?;
+    if role != Role::Chat {
+        end_with_parent();
+    }
+    Some(match role {
+        Role::Server => columba_server::program::main(columba_server::config::Cli::from_process()),
+        Role::LossSim => columba_loss_sim::cli::run(arguments.iter().cloned()),
+        Role::Client | Role::Chat => columba_client::cli::main(),
+        Role::Download => download::main(arguments),
+    })
+}
+
+/// The answer to [`CPU_QUESTION`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CpuAnswer {
+    /// CPU time of all threads so far.
+    pub(crate) cpu_seconds: f64,
+}
+
+/// A line on standard input that asks how much CPU time the process has used.
+pub(crate) const CPU_QUESTION: &str = "cpu";
+
+/// Standard input is a pipe from our parent: when it ends, the parent is gone, however that came about, and so must we.
+/// This works on every system and for every way to die. Meanwhile it carries [`CPU_QUESTION`]s.
+fn end_with_parent() {
+    let watch = || {
+        for line in std::io::stdin().lock().lines() {
+            match line {
+                Ok(line) if line == CPU_QUESTION => answer_cpu(),
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        std::process::exit(1);
+    };
+    // Without the thread all works but the promise to end with the parent.
+    let _ = std::thread::Builder::new()
+        .name("parent".to_owned())
+        .spawn(watch);
+}
+
+fn answer_cpu() {
+    let answer = CpuAnswer {
+        cpu_seconds: os::cpu_time().as_secs_f64(),
+    };
+    if let Ok(line) = serde_json::to_string(&answer) {
+        let mut out = std::io::stdout().lock();
+        // The parent asks no more when it is gone.
+        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_are_told_apart() {
+        for (index, role) in Role::ALL.iter().enumerate() {
+            assert!(
+                Role::ALL[..index]
+                    .iter()
+                    .all(|other| other.id() != role.id())
+            );
+        }
+    }
+}
