@@ -87,6 +87,8 @@ pub(crate) struct Connection {
     first_offer: u32,
     framing: Framing,
     end_announced: bool,
+    /// The end of the stream is on its way.
+    pub(crate) all_said: bool,
 }
 
 impl Connection {
@@ -119,6 +121,7 @@ impl Connection {
             first_offer: 1,
             framing,
             end_announced: false,
+            all_said: false,
         }
     }
 
@@ -227,7 +230,11 @@ impl Connection {
                 return Ok(false);
             }
             match self.stream.flush()? {
-                Flush::Blocked | Flush::Waiting | Flush::Closed => return Ok(false),
+                Flush::Blocked | Flush::Waiting => return Ok(false),
+                Flush::Closed => {
+                    self.all_said = true;
+                    return Ok(false);
+                }
                 Flush::Drained
                     if self.outbox.is_empty() && self.listings.is_empty() && !self.is_closing() =>
                 {

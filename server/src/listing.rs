@@ -149,28 +149,28 @@ mod tests {
             let (page, last) = listing.next_page(Framing::Tls);
             pages += 1;
             decoder.push(&page);
-            let told_last = match decoder.next_frame().expect("our own frame").expect("whole") {
-                Frame::FileList {
-                    last,
-                    entries,
-                    request: 3,
-                } => {
-                    names.extend(entries.iter().map(|entry| entry.name.to_owned()));
-                    last
+            let frame = decoder.next_frame().expect("our own frame").expect("whole");
+            let told_last = if let Frame::FileList {
+                last,
+                entries,
+                request: 3,
+            } = frame
+            {
+                names.extend(entries.iter().map(|entry| entry.name.to_owned()));
+                last
+            } else if let Frame::Offer {
+                last,
+                entries,
+                request: 3,
+            } = frame
+            {
+                for entry in &entries {
+                    assert_eq!(entry.file as usize, 10 + names.len());
+                    names.push(entry.name.to_owned());
                 }
-                Frame::Offer {
-                    last,
-                    entries,
-                    request: 3,
-                } => {
-                    for entry in &entries {
-                        assert_eq!(entry.file as usize, 10 + names.len());
-                        names.push(entry.name.to_owned());
-                    }
-                    last
-                }
-                #[expect(clippy::wildcard_enum_match_arm, reason = "nothing else comes")]
-                other => panic!("{other:?}"),
+                last
+            } else {
+                panic!("{frame:?}");
             };
             assert_eq!(told_last, last);
             if last {

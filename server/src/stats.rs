@@ -125,14 +125,12 @@ impl StatsReport {
             );
         };
         for (name, value) in &fields {
-            match value {
-                serde_json::Value::Number(_) => put("", name, value),
-                serde_json::Value::Object(inner) if name == "transfers" => {
-                    inner
-                        .iter()
-                        .for_each(|(name, value)| put("transfers_", name, value));
-                }
-                _ => {}
+            if value.is_number() {
+                put("", name, value);
+            } else if let (serde_json::Value::Object(inner), "transfers") = (value, name.as_str()) {
+                inner
+                    .iter()
+                    .for_each(|(name, value)| put("transfers_", name, value));
             }
         }
         for (kind, summary) in &self.latency_us {

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use columba_core::congestion::Algorithm;
+use columba_core::congestion::{Algorithm, UnknownAlgorithm};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
 
 use super::{Config, ConfigError, values};
 
@@ -109,7 +110,11 @@ pub enum Invocation {
 #[derive(Debug, Args)]
 struct ServeArgs {
     /// Folder whose files are shared
-    #[arg(value_name = "SHARE_DIR", required = true, env = "COLUMBA_SHARE_DIR")]
+    #[arg(
+        value_name = "SHARE_DIR",
+        required_unless_present = "config",
+        env = "COLUMBA_SHARE_DIR"
+    )]
     share_dir: Option<PathBuf>,
     /// Address for TCP and UDP; port 0 picks one [default: [::]:11490]
     #[arg(long, value_name = "ADDR", env = "COLUMBA_LISTEN", value_parser = values::address)]
@@ -172,18 +177,22 @@ struct ServeArgs {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct FileConfig {
     share_dir: Option<PathBuf>,
-    listen: Option<String>,
+    #[serde(default, deserialize_with = "address")]
+    listen: Option<SocketAddr>,
     state: Option<PathBuf>,
     authorized_keys: Option<PathBuf>,
     password_file: Option<PathBuf>,
     plaintext: Option<bool>,
     plaintext_anywhere: Option<bool>,
-    congestion: Option<String>,
+    #[serde(default, deserialize_with = "congestion")]
+    congestion: Option<Algorithm>,
     max_clients: Option<usize>,
     max_transfers: Option<usize>,
-    rate_limit: Option<String>,
+    #[serde(default, deserialize_with = "rate")]
+    rate_limit: Option<u64>,
     message_limit: Option<u32>,
-    metrics: Option<String>,
+    #[serde(default, deserialize_with = "address")]
+    metrics: Option<SocketAddr>,
     histograms: Option<PathBuf>,
     log_format: Option<LogFormat>,
     ready_json: Option<bool>,
@@ -218,12 +227,10 @@ impl Cli {
 
 impl ServeArgs {
     fn resolve(self) -> Result<Invocation, ConfigError> {
-        let file = self
-            .config
-            .as_deref()
-            .map(FileConfig::read)
-            .transpose()?
-            .unwrap_or_default();
+        let file = match self.config.as_deref() {
+            Some(path) => FileConfig::read(path)?,
+            None => FileConfig::default(),
+        };
         let output = Output {
             log_format: self
                 .log_format
@@ -232,41 +239,15 @@ impl ServeArgs {
             verbosity: i16::from(self.verbose) - i16::from(self.quiet),
             ready_json: self.ready_json.or(file.ready_json).unwrap_or(false),
         };
-        let path = self
-            .config
-            .as_deref()
-            .map(|path| path.display().to_string())
-            .unwrap_or_default();
-        let wrong = |reason| ConfigError::File {
-            path: path.clone(),
-            reason,
-        };
-        let parsed = |text: Option<String>, parse: fn(&str) -> Result<u64, String>| {
-            text.map(|text| parse(&text)).transpose().map_err(wrong)
-        };
-        let address = |text: Option<String>| {
-            text.map(|text| values::address(&text))
-                .transpose()
-                .map_err(wrong)
-        };
-        let congestion = file
-            .congestion
-            .map(|name| name.parse::<Algorithm>())
-            .transpose();
-        let congestion = congestion.map_err(|error| wrong(error.to_string()))?;
-
         let share_dir = self
             .share_dir
             .or(file.share_dir)
-            .unwrap_or_else(|| ".".into());
+            .ok_or(ConfigError::NothingShared)?;
         let defaults = Config::new(share_dir);
         let state_dir = self.state.or(file.state).or(defaults.state_dir);
         let config = Config {
             share_dir: defaults.share_dir,
-            listen: self
-                .listen
-                .or(address(file.listen)?)
-                .unwrap_or(defaults.listen),
+            listen: self.listen.or(file.listen).unwrap_or(defaults.listen),
             admin_socket: state_dir.as_deref().map(admin_socket),
             state_dir,
             authorized_keys: self.authorized_keys.or(file.authorized_keys),
@@ -278,7 +259,7 @@ impl ServeArgs {
                 .unwrap_or(false),
             congestion: self
                 .congestion
-                .or(congestion)
+                .or(file.congestion)
                 .unwrap_or(defaults.congestion),
             max_clients: self
                 .max_clients
@@ -288,18 +269,45 @@ impl ServeArgs {
                 .max_transfers
                 .or(file.max_transfers)
                 .unwrap_or(defaults.max_transfers),
-            rate_limit: self.rate_limit.or(parsed(file.rate_limit, values::rate)?),
+            rate_limit: self.rate_limit.or(file.rate_limit),
             message_limit: self
                 .message_limit
                 .or(file.message_limit)
                 .unwrap_or(defaults.message_limit),
-            metrics: self.metrics.or(address(file.metrics)?),
+            metrics: self.metrics.or(file.metrics),
             histograms: self.histograms.or(file.histograms),
             handle_signals: true,
         };
         config.check()?;
         Ok(Invocation::Serve(Box::new(config), output))
     }
+}
+
+/// Reads a value of the file as the command line would.
+fn as_written<'de, D, T>(
+    deserializer: D,
+    parse: fn(&str) -> Result<T, String>,
+) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let text = String::deserialize(deserializer)?;
+    parse(&text).map(Some).map_err(D::Error::custom)
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    as_written(deserializer, values::address)
+}
+
+fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    as_written(deserializer, values::rate)
+}
+
+fn congestion<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Algorithm>, D::Error> {
+    as_written(deserializer, |name| {
+        name.parse()
+            .map_err(|error: UnknownAlgorithm| error.to_string())
+    })
 }
 
 impl FileConfig {

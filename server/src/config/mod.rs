@@ -70,6 +70,9 @@ pub enum ConfigError {
     /// Keys are proved by TLS.
     #[error("--authorized-keys needs TLS: leave out --plaintext")]
     KeysWithoutTls,
+    /// Neither the command line nor the file names a folder.
+    #[error("no folder to share: name one")]
+    NothingShared,
     /// A limit of nothing.
     #[error("--{0} must be at least 1")]
     Zero(&'static str),

@@ -74,7 +74,7 @@ impl Index {
             self.skipped += 1;
             return;
         };
-        if part.starts_with('.') || part.ends_with(".part") {
+        if !is_shared_part(part) {
             return;
         }
         // Of the entry itself: a symlink is neither.
@@ -116,6 +116,11 @@ impl Index {
             .ok()?;
         self.entries.get(place)
     }
+}
+
+/// Whether a part of a path is neither hidden nor an unfinished download.
+fn is_shared_part(part: &str) -> bool {
+    !part.starts_with('.') && !part.ends_with(".part")
 }
 
 /// What names turned out to mean.
@@ -312,7 +317,16 @@ impl Worker {
                 format!("{wanted}/")
             };
             let tree = self.index.starting_with(&prefix);
-            if tree.is_empty() {
+            if tree.is_empty() && wanted.split('/').all(is_shared_part) {
+                // It may be newer than the index: the index's own rules, applied to the one name.
+                match self.folder.open_file(wanted) {
+                    Ok((_, version)) => resolution.found.push(SharedEntry {
+                        name: wanted.into(),
+                        version,
+                    }),
+                    Err(_) => resolution.unknown.push(name),
+                }
+            } else if tree.is_empty() {
                 resolution.unknown.push(name);
             } else if resolution.found.len() + tree.len() > MAX_OFFERED_FILES {
                 resolution.too_many = true;
@@ -442,8 +456,10 @@ mod tests {
         rig.resolve(&["a.txt"]);
         std::fs::write(root.path().join("a.txt"), "longer than before").expect("writable");
         std::fs::remove_file(root.path().join("docs.txt")).expect("writable");
-        let resolution = rig.resolve(&["a.txt", "docs.txt"]);
+        std::fs::write(root.path().join("new"), "x").expect("writable");
+        let resolution = rig.resolve(&["a.txt", "docs.txt", "new", ".new"]);
         assert_eq!(resolution.found[0].version.size, 18);
-        assert_eq!(resolution.unknown, ["docs.txt"]);
+        assert_eq!(resolution.unknown, ["docs.txt", ".new"]);
+        assert_eq!(names(&resolution.found), ["a.txt", "new"]);
     }
 }

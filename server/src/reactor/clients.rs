@@ -72,10 +72,6 @@ impl Clients {
         }
     }
 
-    pub(crate) fn framing(&self) -> Framing {
-        self.framing
-    }
-
     pub(crate) fn set_now(&mut self, now: Timestamp) {
         self.now = now;
     }
@@ -221,6 +217,17 @@ impl Clients {
     /// Connections that began to close since the last look.
     pub(crate) fn take_ended(&mut self) -> Vec<SlotId> {
         std::mem::take(&mut self.ended)
+    }
+
+    /// Connections on which everything is said, and from which nothing is waiting to be read: closing them now loses
+    /// nothing. (Unread bytes would make the close a reset, which may overtake the last words.)
+    pub(crate) fn said_goodbye(&self) -> Vec<SlotId> {
+        let gone = |id: &SlotId| {
+            self.slots
+                .get(*id)
+                .is_some_and(|connection| connection.all_said && !connection.readable)
+        };
+        self.slots.ids().filter(gone).collect()
     }
 
     /// Sends one frame to one client.

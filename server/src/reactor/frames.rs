@@ -1,16 +1,13 @@
 //! What clients say: reading, and what each frame does.
 
-use columba_core::control::limits::MAX_GET_NAMES;
 use columba_core::control::{
-    ControlError, FEATURES, Frame, FrameDecoder, Hello, Open, PROTOCOL_VERSION, ParseError,
-    Purpose, Side, StartEntry, Welcome,
+    ControlError, Frame, FrameDecoder, PROTOCOL_VERSION, ParseError, Side,
 };
 use columba_net::control_stream::{ControlError as StreamError, ReadStop};
 
 use super::{BudgetKey, Reactor};
 use crate::connection::{Connection, Phase};
-use crate::helpers::Ticket;
-use crate::limits::{FRAME_BUDGET, MAX_PENDING_REQUESTS, READ_BUDGET_BYTES};
+use crate::limits::{FRAME_BUDGET, READ_BUDGET_BYTES};
 use crate::slots::SlotId;
 
 /// A client is told once in so long that it is too fast.
@@ -129,45 +126,22 @@ impl Reactor {
             return;
         };
         if let Phase::Greeting { .. } = connection.phase {
-            return match frame {
-                Frame::Hello(hello) => self.on_hello(id, hello),
-                _ => self
-                    .clients
-                    .end(id, ControlError::BadFrame, "the first frame must be Hello"),
-            };
+            if let Frame::Hello(hello) = frame {
+                self.on_hello(id, hello);
+            } else {
+                self.clients
+                    .end(id, ControlError::BadFrame, "the first frame must be Hello");
+            }
+            return;
         }
         if !self.within_budget(id, frame) {
             return;
         }
         match frame {
-            Frame::Say { text } => {
-                self.said_at.get_or_insert(self.now);
-                let said = self.lobby.say(id, text, self.moment(), &mut self.clients);
-                self.refuse_failed(id, 0, said);
-            }
-            Frame::Whisper { to, text } => {
-                let whispered = self
-                    .lobby
-                    .whisper(id, to, text, self.moment(), &mut self.clients);
-                self.refuse_failed(id, 0, whispered);
-            }
+            Frame::Say { text } => self.on_say(id, text),
+            Frame::Whisper { to, text } => self.on_whisper(id, to, text),
             Frame::Users => self.lobby.list_users(id, &mut self.clients),
-            Frame::Files { request, prefix } => {
-                if self.admit_request(id, *request)
-                    && self
-                        .catalog
-                        .list(
-                            Ticket {
-                                client: id,
-                                request: *request,
-                            },
-                            prefix,
-                        )
-                        .is_err()
-                {
-                    self.answer_busy(id, *request);
-                }
-            }
+            Frame::Files { request, prefix } => self.on_files(id, *request, prefix),
             Frame::Get { request, names } => self.on_get(id, *request, names),
             Frame::Stats => {
                 let json = self.report().to_json();
@@ -175,29 +149,19 @@ impl Reactor {
             }
             Frame::Open(open) => self.on_open(id, open),
             Frame::Start { entries } => entries.iter().for_each(|entry| self.on_start(id, entry)),
-            Frame::Cancel { streams } => {
-                if let Some(association) = self
-                    .clients
-                    .get(id)
-                    .and_then(|connection| connection.association)
-                {
-                    streams
-                        .iter()
-                        .for_each(|&stream| self.transfers.cancel(self.now, association, stream));
-                }
-            }
-            Frame::Ping { nonce, .. } => self.clients.send(
-                id,
-                &Frame::Pong {
+            Frame::Cancel { streams } => self.on_cancel(id, streams),
+            Frame::Ping { nonce, .. } => {
+                let pong = Frame::Pong {
                     from: Side::Server,
                     nonce: *nonce,
-                },
-            ),
+                };
+                self.clients.send(id, &pong);
+            }
             Frame::Pong { .. } => {}
             Frame::Leave => self.clients.end_after_queue(id, None),
             Frame::Hello(_) => {
                 self.clients
-                    .end(id, ControlError::BadFrame, "Hello was said before")
+                    .end(id, ControlError::BadFrame, "Hello was said before");
             }
             // The decoder refuses what only servers say.
             Frame::Welcome(_)
@@ -214,60 +178,17 @@ impl Reactor {
         }
     }
 
-    fn on_hello(&mut self, id: SlotId, hello: &Hello<'_>) {
-        let Some(connection) = self.clients.get_mut(id) else {
-            return;
-        };
-        let key = connection
-            .stream
-            .peer_key_fingerprint()
-            .map(|fingerprint| *fingerprint.as_bytes());
-        connection.key = key;
-        let address = connection.address;
-        if let Err(refusal) = self.access.check(key, hello.password) {
-            tracing::info!(client = %address, code = ?refusal.code, "a client was not admitted");
-            return self.clients.end(id, refusal.code, &refusal.text);
-        }
-        if self.clients.admitted() >= self.max_clients {
-            let text = "the server has as many clients as it admits: try again later";
-            return self.clients.end(id, ControlError::ServerFull, text);
-        }
-        let moment = self.moment();
-        if hello.purpose == Purpose::Chat {
-            match self
-                .lobby
-                .join(id, hello.name, key, &mut self.names, moment)
-            {
-                Ok(replaced) => {
-                    if let Some(old) = replaced {
-                        let text = "you joined again from elsewhere: this session is over";
-                        self.clients.end(old, ControlError::Replaced, text);
-                    }
-                }
-                Err(refusal) => return self.clients.end(id, refusal.code, &refusal.text),
-            }
-        }
-        self.clients.admit(id);
-        let name = self.lobby.name_of(id).unwrap_or_default();
-        tracing::debug!(client = %address, name, "a client was admitted");
-        let welcome = Frame::Welcome(Welcome {
-            version: PROTOCOL_VERSION,
-            features: FEATURES,
-            software: SOFTWARE,
-            name,
-            sequence: self.lobby.sequence(),
-            time_ms: self.unix_ms,
-        });
-        self.clients.send(id, &welcome);
-    }
-
     /// Charges a frame to its sender; one too many is dropped, and its sender told now and then.
     fn within_budget(&mut self, id: SlotId, frame: &Frame<'_>) -> bool {
         let now = self.now;
         let Some(connection) = self.clients.get_mut(id) else {
             return false;
         };
-        if matches!(frame, Frame::Pong { .. } | Frame::Leave) {
+        // A client that asks whether the server is alive must not be left to think it is not.
+        if matches!(
+            frame,
+            Frame::Ping { .. } | Frame::Pong { .. } | Frame::Leave
+        ) {
             return true;
         }
         let user = connection
@@ -287,122 +208,6 @@ impl Reactor {
                 .refuse(id, ControlError::TooFast, request_of(frame), text);
         }
         false
-    }
-
-    fn refuse_failed(
-        &mut self,
-        id: SlotId,
-        request: u32,
-        result: Result<(), crate::lobby::Refusal>,
-    ) {
-        if let Err(refusal) = result {
-            self.clients
-                .refuse(id, refusal.code, request, &refusal.text);
-        }
-    }
-
-    /// Whether a further request may be given to the helpers.
-    fn admit_request(&mut self, id: SlotId, request: u32) -> bool {
-        let Some(connection) = self.clients.get_mut(id) else {
-            return false;
-        };
-        if connection.pending_requests + connection.listings.len() >= MAX_PENDING_REQUESTS {
-            let text = "too many requests wait for their answer: read those first";
-            self.clients
-                .refuse(id, ControlError::TooFast, request, text);
-            return false;
-        }
-        connection.pending_requests += 1;
-        true
-    }
-
-    fn answer_busy(&mut self, id: SlotId, request: u32) {
-        if let Some(connection) = self.clients.get_mut(id) {
-            connection.pending_requests = connection.pending_requests.saturating_sub(1);
-        }
-        self.clients.refuse(
-            id,
-            ControlError::TooFast,
-            request,
-            "the server is busy: ask again",
-        );
-    }
-
-    fn on_get(&mut self, id: SlotId, request: u32, names: &[&str]) {
-        if names.len() > MAX_GET_NAMES {
-            let text = format!("at most {MAX_GET_NAMES} names may be asked for at once");
-            return self
-                .clients
-                .refuse(id, ControlError::BadFrame, request, &text);
-        }
-        if self.admit_request(id, request)
-            && self
-                .catalog
-                .resolve(
-                    Ticket {
-                        client: id,
-                        request,
-                    },
-                    names,
-                )
-                .is_err()
-        {
-            self.answer_busy(id, request);
-        }
-    }
-
-    fn on_open(&mut self, id: SlotId, open: &Open) {
-        let Some(connection) = self.clients.get(id) else {
-            return;
-        };
-        if connection.association.is_some() {
-            let text = "a transfer is open already: one carries all files";
-            return self
-                .clients
-                .refuse(id, ControlError::TooManyTransfers, 0, text);
-        }
-        match self
-            .transfers
-            .open(self.now, id, connection.address.ip(), open)
-        {
-            Ok(grant) => {
-                if let Some(connection) = self.clients.get_mut(id) {
-                    connection.association = Some(grant.association);
-                }
-                self.clients.send(id, &Frame::Grant(grant));
-            }
-            Err(refusal) => self.clients.refuse(id, refusal.code, 0, &refusal.text),
-        }
-    }
-
-    fn on_start(&mut self, id: SlotId, entry: &StartEntry) {
-        let Some(connection) = self.clients.get(id) else {
-            return;
-        };
-        let result = match (connection.association, connection.offer(entry.file)) {
-            (None, _) => Err((
-                ControlError::Idle,
-                "no transfer is open: open one first".to_owned(),
-            )),
-            (_, None) => Err((
-                ControlError::NoSuchFile,
-                "this file was not offered: ask for it first".to_owned(),
-            )),
-            (Some(association), Some(file)) => self
-                .transfers
-                .start(self.now, association, entry, file)
-                .map_err(|refusal| (refusal.code, refusal.text)),
-        };
-        if let Err((code, text)) = result {
-            self.clients.send(
-                id,
-                &Frame::Ended {
-                    stream: entry.stream,
-                    code,
-                    text: &text,
-                },
-            );
-        }
     }
 }
 

@@ -7,6 +7,8 @@ mod accept;
 mod admin;
 mod clients;
 mod frames;
+mod report;
+mod requests;
 mod setup;
 mod side;
 mod signals;
@@ -37,11 +39,9 @@ use crate::lobby::{Lobby, Moment, Refusal};
 use crate::names::{KeyFingerprint, NameRegistry};
 use crate::rate::Budgets;
 use crate::slots::SlotId;
-use crate::stats::{StatsReport, TransferReport};
 use crate::transfers::{Notice, Transfers};
 use accept::Acceptor;
 use clients::Clients;
-use frames::SOFTWARE;
 use side::{Side, SideKind};
 use signals::{Signals, Wish};
 
@@ -260,7 +260,6 @@ impl Reactor {
         }
         self.transfers.handle_timeout(now);
         self.histograms.write_due(now);
-        self.go_on_stopping();
 
         if self.transfers.readable {
             self.transfers.receive(now);
@@ -292,6 +291,7 @@ impl Reactor {
         self.transfers.transmit(|| clock.now());
         self.take_notices();
         self.save_names();
+        self.go_on_stopping();
     }
 
     fn drop_client(&mut self, id: SlotId) {
@@ -531,6 +531,11 @@ impl Reactor {
         if !stopping.closed_transfers && (streams == 0 || stopping.transfers_until <= self.now) {
             stopping.closed_transfers = true;
             self.transfers.close_all(self.now);
+            let clock = self.clock;
+            self.transfers.transmit(|| clock.now());
+        }
+        for id in self.clients.said_goodbye() {
+            self.drop_client(id);
         }
     }
 
@@ -540,54 +545,6 @@ impl Reactor {
                 stopping.closed_transfers && self.clients.len() == 0 && !self.transfers.has_more();
             quiet || stopping.deadline <= self.now
         })
-    }
-
-    /// The counters as they stand.
-    fn report(&self) -> StatsReport {
-        let chat = self.lobby.counts();
-        let (counts, totals) = self.transfers.counts();
-        let (associations, streams) = self.transfers.active();
-        let (files, hashed_files) = self.transfers.store.counts();
-        let (accepted, shed) = self.accepted;
-        StatsReport {
-            software: SOFTWARE.to_owned(),
-            uptime_s: self.started.elapsed().as_secs(),
-            clients: self.clients.len(),
-            users: self.lobby.len(),
-            accepted,
-            shed,
-            slow_readers: self.clients.slow_readers,
-            bad_frames: self.clients.bad_frames,
-            too_fast: self.too_fast,
-            messages: chat.messages,
-            whispers: chat.whispers,
-            deliveries: chat.deliveries,
-            joins: chat.joins,
-            refused: chat.refusals,
-            transfers: TransferReport {
-                associations,
-                streams,
-                files,
-                hashed_files,
-                opened: counts.opened,
-                started: counts.started,
-                completed: counts.confirmed,
-                ended_early: counts.ended_early,
-                bytes_sent: counts.bytes_sent,
-                trains_sent: counts.trains_sent,
-                datagrams_received: counts.datagrams_received,
-                data_packets: totals.data_packets,
-                retransmitted_packets: totals.retransmitted_packets,
-                lost_packets: totals.lost_packets,
-                spurious_losses: totals.spurious_losses,
-                delivered_bytes: totals.delivered_bytes,
-                dropped_datagrams: totals.dropped_datagrams,
-                foreign_datagrams: self.transfers.foreign_datagrams(),
-                kernel_drops: self.transfers.socket.kernel_drops(),
-                trains_dropped: counts.trains_dropped,
-            },
-            latency_us: self.histograms.summaries().into_iter().collect(),
-        }
     }
 }
 

@@ -5,15 +5,16 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use columba_core::control::Framing;
+use columba_core::units::Timestamp;
 use columba_net::clock::Clock;
 use columba_net::identity::Identity;
 use columba_net::socket::{BindAddress, bind_pair};
 use columba_net::timer::PreciseTimer;
 use columba_net::tls::server_config;
-use columba_net::udp::UdpOptions;
+use columba_net::udp::{UdpOptions, UdpSocket};
 use mio::{Interest, Poll, Registry, Waker};
 
 use super::accept::Acceptor;
@@ -55,50 +56,18 @@ impl Reactor {
         let (identity, names) = open_state(config)?;
         let access = Access::load(config.authorized_keys.clone(), config.password_file.clone())
             .map_err(ServerError::Access)?;
-        let tls = match &identity {
-            Some(identity) => {
-                Some(server_config(identity).map_err(|error| ServerError::Tls(error.to_string()))?)
-            }
-            None => None,
-        };
-        let max_clients = raise_descriptor_limit(config.max_clients);
 
         let poll = Poll::new()?;
         let registry = poll.registry();
         let clock = Clock::new();
         let now = clock.now();
-        let pair = bind_pair(bind_address(config.listen), &UdpOptions::default())
-            .map_err(|error| ServerError::Listen(config.listen, error))?;
-        let address = pair.local_addr();
-        let mut udp = pair.udp;
-        registry.register(
-            &mut udp,
-            tokens::UDP,
-            Interest::READABLE | Interest::WRITABLE,
-        )?;
-        let mut acceptor = Acceptor::new(pair.tcp, tls, max_clients);
-        registry.register(acceptor.listener(), tokens::LISTENER, Interest::READABLE)?;
+        let sockets = Sockets::open(config, identity.as_ref(), registry)?;
+        let address = sockets.udp.local_addr();
         let mut timer = PreciseTimer::new(clock)?;
         registry.register(&mut timer, tokens::TIMER, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(registry, tokens::WAKER)?);
         let (mailbox, news) = Mailbox::new(Arc::clone(&waker));
-
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let workers = Workers::start(cores.saturating_sub(1).clamp(1, MAX_HASHING_THREADS))?;
         let catalog = Catalog::start(Arc::clone(&folder), mailbox.clone())?;
-        let store = FileStore::new(folder, workers, mailbox);
-        let options = TransferOptions {
-            plaintext: config.plaintext,
-            congestion: config.congestion,
-            max_transfers: config.max_transfers,
-            rate_limit: config.rate_limit,
-        };
-        let mut histograms = Histograms::new()?;
-        if let Some(folder) = &config.histograms {
-            histograms
-                .log_into(folder, now)
-                .map_err(|error| ServerError::about("the folder for histograms", folder, error))?;
-        }
         let framing = if config.plaintext {
             Framing::Plaintext
         } else {
@@ -123,21 +92,21 @@ impl Reactor {
             clock,
             timer,
             now,
-            unix_ms: unix_ms(),
+            unix_ms: 0,
             started: Instant::now(),
-            acceptor: Some(acceptor),
+            acceptor: Some(sockets.acceptor),
             clients: Clients::new(framing, now),
             lobby: Lobby::new(framing),
             names,
             saved_at: None,
             access,
             budgets: Budgets::new(config.message_limit),
-            max_clients,
+            max_clients: sockets.max_clients,
             catalog,
             news,
-            transfers: Transfers::new(now, udp, store, options),
+            transfers: open_transfers(config, now, sockets.udp, folder, mailbox)?,
             notices: Vec::new(),
-            histograms,
+            histograms: open_histograms(config, now)?,
             said_at: None,
             too_fast: 0,
             side: Side::default(),
@@ -152,6 +121,73 @@ impl Reactor {
         };
         Ok((reactor, waker))
     }
+}
+
+/// What clients come to.
+struct Sockets {
+    acceptor: Acceptor,
+    udp: UdpSocket,
+    /// As many as the system allows.
+    max_clients: usize,
+}
+
+impl Sockets {
+    fn open(
+        config: &Config,
+        identity: Option<&Identity>,
+        registry: &Registry,
+    ) -> Result<Self, ServerError> {
+        let tls = identity.map(server_config).transpose();
+        let tls = tls.map_err(|error| ServerError::Tls(error.to_string()))?;
+        let max_clients = raise_descriptor_limit(config.max_clients);
+        let pair = bind_pair(bind_address(config.listen), &UdpOptions::default())
+            .map_err(|error| ServerError::Listen(config.listen, error))?;
+        let mut udp = pair.udp;
+        registry.register(
+            &mut udp,
+            tokens::UDP,
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
+        let mut acceptor = Acceptor::new(pair.tcp, tls, max_clients);
+        registry.register(acceptor.listener(), tokens::LISTENER, Interest::READABLE)?;
+        Ok(Self {
+            acceptor,
+            udp,
+            max_clients,
+        })
+    }
+}
+
+fn open_transfers(
+    config: &Config,
+    now: Timestamp,
+    udp: UdpSocket,
+    folder: Arc<SharedFolder>,
+    mailbox: Mailbox,
+) -> Result<Transfers, ServerError> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let workers = Workers::start(cores.saturating_sub(1).clamp(1, MAX_HASHING_THREADS))?;
+    let options = TransferOptions {
+        plaintext: config.plaintext,
+        congestion: config.congestion,
+        max_transfers: config.max_transfers,
+        rate_limit: config.rate_limit,
+    };
+    Ok(Transfers::new(
+        now,
+        udp,
+        FileStore::new(folder, workers, mailbox),
+        options,
+    ))
+}
+
+fn open_histograms(config: &Config, now: Timestamp) -> Result<Histograms, ServerError> {
+    let mut histograms = Histograms::new()?;
+    if let Some(folder) = &config.histograms {
+        let logged = histograms.log_into(folder, now);
+        logged.map_err(|error| ServerError::about("the folder for histograms", folder, error))?;
+    }
+    Ok(histograms)
 }
 
 /// The server's key (unless it speaks plaintext) and the names it knows.
@@ -281,11 +317,4 @@ fn raise_descriptor_limit(max_clients: usize) -> usize {
 fn raise_descriptor_limit(max_clients: usize) -> usize {
     let _ = RESERVED_DESCRIPTORS;
     max_clients
-}
-
-fn unix_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -3,6 +3,7 @@
 //! A client's Open makes an association, its Start makes streams. From then on the association lives on UDP alone: it
 //! outlives the control connection until the client closes it or falls silent.
 
+mod counts;
 pub(crate) mod share;
 pub(crate) mod store;
 
@@ -29,6 +30,7 @@ use columba_net::udp::{RecvBatch, SendOutcome, SendTrain, UdpSocket};
 use crate::files::catalog::SharedEntry;
 use crate::lobby::Refusal;
 use crate::slots::SlotId;
+use counts::{SenderTotals, TransferCounts};
 use share::Allowance;
 use store::{FileStore, Woken};
 
@@ -63,54 +65,10 @@ pub(crate) enum Notice {
 #[derive(Debug)]
 struct Known {
     client: SlotId,
-    /// When each stream was started.
+    /// When each stream was started that the client has not confirmed.
     streams: HashMap<u32, Timestamp>,
-}
-
-/// Counters of finished associations and of the socket.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct TransferCounts {
-    /// Associations opened.
-    pub(crate) opened: u64,
-    /// Streams started.
-    pub(crate) started: u64,
-    /// Files that clients confirmed.
-    pub(crate) confirmed: u64,
-    /// Streams that ended early.
-    pub(crate) ended_early: u64,
-    /// Bytes of UDP payload handed to the kernel.
-    pub(crate) bytes_sent: u64,
-    /// Trains handed to the kernel.
-    pub(crate) trains_sent: u64,
-    /// Datagrams received.
-    pub(crate) datagrams_received: u64,
-    /// Trains not sent because a file shrank while they were made.
-    pub(crate) trains_dropped: u64,
-    /// Counters of associations that are over.
-    pub(crate) past: SenderTotals,
-}
-
-/// Sums over associations.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct SenderTotals {
-    pub(crate) data_packets: u64,
-    pub(crate) retransmitted_packets: u64,
-    pub(crate) lost_packets: u64,
-    pub(crate) spurious_losses: u64,
-    pub(crate) delivered_bytes: u64,
-    pub(crate) dropped_datagrams: u64,
-}
-
-impl SenderTotals {
-    fn add(&mut self, association: &server::ServerAssociation) {
-        let stats = association.stats();
-        self.data_packets += stats.data_packets;
-        self.retransmitted_packets += stats.retransmitted_packets;
-        self.lost_packets += stats.lost_packets;
-        self.spurious_losses += stats.spurious_losses;
-        self.delivered_bytes += stats.delivered_bytes;
-        self.dropped_datagrams += association.drops().total();
-    }
+    /// Streams that are still being sent.
+    sending: usize,
 }
 
 /// What transfers are told at the start.
@@ -187,11 +145,11 @@ impl Transfers {
         self.endpoint.drops().total()
     }
 
-    /// Associations, and streams that are not over.
+    /// Associations, and streams that are being sent.
     pub(crate) fn active(&self) -> (usize, usize) {
         (
             self.endpoint.len(),
-            self.known.values().map(|known| known.streams.len()).sum(),
+            self.known.values().map(|known| known.sending).sum(),
         )
     }
 
@@ -210,70 +168,25 @@ impl Transfers {
             let text = "as many transfers run as this server admits: try again later";
             return Err(Refusal::new(ControlError::TooManyTransfers, text));
         }
-        let max_datagram = match usize::from(open.max_datagram) {
-            0 => MAX_DATAGRAM_BYTES,
-            bytes if bytes < MIN_DATAGRAM_BYTES => {
-                let text = format!(
-                    "datagrams of {bytes} bytes are too small: at least {MIN_DATAGRAM_BYTES} are needed"
-                );
-                return Err(Refusal::new(ControlError::Address, text));
-            }
-            bytes => bytes.min(MAX_DATAGRAM_BYTES),
-        };
-        let cell_bytes = if peer.is_ipv4() {
-            CELL_BYTES_V4
-        } else {
-            CELL_BYTES_V6
-        };
-        let internal = |_| Refusal::new(ControlError::Internal, "the server has no randomness");
-        let (down, up) = (
-            random::<32>().map_err(internal)?,
-            random::<32>().map_err(internal)?,
-        );
-        let id = loop {
-            let id = u32::from_be_bytes(random::<4>().map_err(internal)?);
-            if id != 0 && !self.endpoint.contains(id) {
-                break id;
-            }
-        };
-        let config = AssociationConfig {
-            id,
-            secrets: if self.options.plaintext {
-                Secrets::Plaintext
-            } else {
-                Secrets::Aead { down, up }
-            },
-            cell_bytes,
-            max_datagram,
-            algorithm: self.options.congestion,
-            initial_rtt: None,
-            rate_limit: (open.rate_limit > 0).then_some(open.rate_limit),
-            policy: match open.policy {
-                Policy::Fair => server::Policy::Fair,
-                Policy::Low => server::Policy::Low,
-            },
-            seed: random::<32>().map_err(internal)?,
+        let config = self.association_config(peer, open)?;
+        let (id, cell_bytes) = (config.id, config.cell_bytes);
+        let (secret_down, secret_up) = match &config.secrets {
+            Secrets::Aead { down, up } => (*down, *up),
+            Secrets::Plaintext => ([0; 32], [0; 32]),
         };
         if !self.endpoint.open(now, config) {
-            return Err(Refusal::new(
-                ControlError::Internal,
-                "the association could not be made: try again",
-            ));
+            let text = "the association could not be made: try again";
+            return Err(Refusal::new(ControlError::Internal, text));
         }
         self.known.insert(
             id,
             Known {
                 client,
                 streams: HashMap::new(),
+                sending: 0,
             },
         );
         self.counts.opened += 1;
-        let idle_ms = u32::try_from(IDLE_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
-        let (secret_down, secret_up) = if self.options.plaintext {
-            ([0; 32], [0; 32])
-        } else {
-            (down, up)
-        };
         Ok(Grant {
             association: id,
             // The same number as control: a relay in between moves both together.
@@ -281,7 +194,43 @@ impl Transfers {
             cell_bytes,
             secret_down,
             secret_up,
-            idle_ms,
+            idle_ms: u32::try_from(IDLE_TIMEOUT.as_millis()).unwrap_or(u32::MAX),
+        })
+    }
+
+    fn association_config(&self, peer: IpAddr, open: &Open) -> Result<AssociationConfig, Refusal> {
+        let internal = |_| Refusal::new(ControlError::Internal, "the server has no randomness");
+        let id = loop {
+            let id = u32::from_be_bytes(random().map_err(internal)?);
+            if id != 0 && !self.endpoint.contains(id) {
+                break id;
+            }
+        };
+        let secrets = if self.options.plaintext {
+            Secrets::Plaintext
+        } else {
+            Secrets::Aead {
+                down: random().map_err(internal)?,
+                up: random().map_err(internal)?,
+            }
+        };
+        Ok(AssociationConfig {
+            id,
+            secrets,
+            cell_bytes: if peer.is_ipv4() {
+                CELL_BYTES_V4
+            } else {
+                CELL_BYTES_V6
+            },
+            max_datagram: max_datagram(open)?,
+            algorithm: self.options.congestion,
+            initial_rtt: None,
+            rate_limit: (open.rate_limit > 0).then_some(open.rate_limit),
+            policy: match open.policy {
+                Policy::Fair => server::Policy::Fair,
+                Policy::Low => server::Policy::Low,
+            },
+            seed: random().map_err(internal)?,
         })
     }
 
@@ -326,6 +275,7 @@ impl Transfers {
             return Err(Refusal::new(ControlError::BadFrame, error.to_string()));
         }
         known.streams.insert(start.stream, now);
+        known.sending += 1;
         self.counts.started += 1;
         Ok(())
     }
@@ -541,19 +491,18 @@ impl Transfers {
                 let Some(known) = self.known.get_mut(&association) else {
                     return;
                 };
-                match end {
-                    None => {}
-                    Some(end) => {
-                        known.streams.remove(&stream);
-                        self.counts.ended_early += 1;
-                        if end != StreamEnd::Cancelled {
-                            notices.push(Notice::Ended {
-                                client: known.client,
-                                stream,
-                                end,
-                            });
-                        }
-                    }
+                known.sending = known.sending.saturating_sub(1);
+                let Some(end) = end else {
+                    return;
+                };
+                known.streams.remove(&stream);
+                self.counts.ended_early += 1;
+                if end != StreamEnd::Cancelled {
+                    notices.push(Notice::Ended {
+                        client: known.client,
+                        stream,
+                        end,
+                    });
                 }
             }
             ServerEvent::StreamConfirmed {
@@ -587,6 +536,20 @@ impl Transfers {
                 }
             }
         }
+    }
+}
+
+/// The largest UDP payload a client wants, in bytes.
+fn max_datagram(open: &Open) -> Result<usize, Refusal> {
+    match usize::from(open.max_datagram) {
+        0 => Ok(MAX_DATAGRAM_BYTES),
+        bytes if bytes < MIN_DATAGRAM_BYTES => {
+            let text = format!(
+                "datagrams of {bytes} bytes are too small: at least {MIN_DATAGRAM_BYTES} are needed"
+            );
+            Err(Refusal::new(ControlError::Address, text))
+        }
+        bytes => Ok(bytes.min(MAX_DATAGRAM_BYTES)),
     }
 }
 

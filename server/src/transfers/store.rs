@@ -205,10 +205,10 @@ impl FileStore {
         stored.users[place].1 -= 1;
         if stored.users[place].1 == 0 {
             stored.users.swap_remove(place);
-            if stored.is_loaded() {
-                if let Some(load) = self.loads.get_mut(&association) {
-                    load.remove(stored.entry.version.size);
-                }
+            if stored.is_loaded()
+                && let Some(load) = self.loads.get_mut(&association)
+            {
+                load.remove(stored.entry.version.size);
             }
             if stored.users.is_empty() {
                 let version = stored.entry.version;
@@ -415,12 +415,12 @@ impl Source for FileStore {
         };
         match &stored.state {
             State::Closed => {
-                if !self.try_open(id) {
-                    if let Some(stored) = self.files.get_mut(id) {
-                        stored.state = State::Waiting;
-                        for (user, _) in &stored.users {
-                            self.waiting.entry(*user).or_default().push_back(id);
-                        }
+                if !self.try_open(id)
+                    && let Some(stored) = self.files.get_mut(id)
+                {
+                    stored.state = State::Waiting;
+                    for (user, _) in &stored.users {
+                        self.waiting.entry(*user).or_default().push_back(id);
                     }
                 }
                 return TrainState::Pending;
@@ -533,12 +533,12 @@ fn read_ahead(
 }
 
 fn end_of(error: &std::io::Error) -> StreamEnd {
-    match error.kind() {
-        // Shorter than it was, or gone since it was offered.
-        std::io::ErrorKind::UnexpectedEof
-        | std::io::ErrorKind::InvalidData
-        | std::io::ErrorKind::NotFound => StreamEnd::FileChanged,
-        _ => StreamEnd::Unreadable,
+    use std::io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+    // Shorter than it was, different, or gone since it was offered.
+    if matches!(error.kind(), UnexpectedEof | InvalidData | NotFound) {
+        StreamEnd::FileChanged
+    } else {
+        StreamEnd::Unreadable
     }
 }
 

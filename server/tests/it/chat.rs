@@ -94,7 +94,7 @@ fn names_and_the_servers_key_survive_a_restart() {
     let fingerprints: Vec<String> = (0..2)
         .map(|round| {
             let rig = Rig::with(Mode::Tls, |config| {
-                config.state_dir = Some(state.path().join("deep/state"))
+                config.state_dir = Some(state.path().join("deep/state"));
             });
             if round == 0 {
                 rig.join_as("alice", &key);

@@ -234,7 +234,7 @@ impl Downloader {
     }
 
     /// Closes the association and waits until the server knows.
-    pub(crate) fn close(mut self) -> TestClient {
+    pub(crate) fn close(&mut self) {
         self.association.close(self.clock.now());
         while !self.association.is_closed() {
             self.drain();
@@ -242,7 +242,6 @@ impl Downloader {
                 self.step();
             }
         }
-        self.control
     }
 
     fn step(&mut self) {
@@ -334,5 +333,15 @@ impl Downloader {
             Frame::Ended { stream, code, .. } => Some((*stream, *code)),
             _ => None,
         })
+    }
+}
+
+impl Drop for Downloader {
+    /// Says goodbye, so that the server need not wait for a client that is gone.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.association.close(self.clock.now());
+            self.drain();
+        }
     }
 }

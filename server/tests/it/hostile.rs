@@ -138,6 +138,7 @@ fn a_flood_is_shed_with_a_reason_and_costs_nobody_else() {
     let (code, fatal, text) = flooder.expect_error();
     assert_eq!((code, fatal), (ControlError::TooFast, false));
     assert!(text.contains("dropped"), "{text}");
+    flooder.settle();
     innocent.say("may I?");
     let heard = innocent.expect(|frame| match frame {
         Frame::Message(message) if message.from == "innocent" => Some(message.sequence),

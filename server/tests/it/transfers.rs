@@ -42,7 +42,8 @@ fn files_of_any_size_arrive_verified() {
             let bytes = share(&rig, &name, size, seed as u64);
             assert_eq!(client.fetch(&name), bytes, "{size}");
         }
-        let mut control = client.close();
+        client.close();
+        let control = &mut client.control;
         assert_eq!(control.counter(&["transfers", "completed"]), 12);
         assert_eq!(
             control.counter(&["transfers", "files"]),
@@ -56,7 +57,7 @@ fn files_of_any_size_arrive_verified() {
 #[test]
 fn it_works_over_ipv6_with_smaller_cells() {
     let rig = Rig::with(Mode::Tls, |config| {
-        config.listen = "[::1]:0".parse().expect("an address")
+        config.listen = "[::1]:0".parse().expect("an address");
     });
     let bytes = share(&rig, "f", 3_000_000, 6);
     let mut client = Downloader::new(&rig);
@@ -210,7 +211,7 @@ fn what_cannot_be_read_is_said_clearly() {
     share(&rig, "secret", 10, 1);
     std::fs::set_permissions(
         rig.share().join("secret"),
-        std::fs::Permissions::from_mode(0),
+        std::fs::Permissions::from_mode(0o000),
     )
     .expect("ours");
     let mut client = Downloader::new(&rig);
@@ -328,15 +329,13 @@ fn cancelled_streams_end_and_impossible_ones_are_refused() {
 fn transfers_are_bounded_and_tiny_datagrams_refused() {
     let rig = Rig::with(Mode::Tls, |config| config.max_transfers = 1);
     let _first = Downloader::new(&rig);
-    for (max_datagram, expected) in [(0, ControlError::TooManyTransfers)] {
-        let mut tool = rig.headless();
-        tool.send(&Frame::Open(Open {
-            max_datagram,
-            policy: Policy::Fair,
-            rate_limit: 0,
-        }));
-        assert_eq!(tool.expect_error().0, expected);
-    }
+    let mut tool = rig.headless();
+    tool.send(&Frame::Open(Open {
+        max_datagram: 0,
+        policy: Policy::Fair,
+        rate_limit: 0,
+    }));
+    assert_eq!(tool.expect_error().0, ControlError::TooManyTransfers);
     let rig = Rig::new(Mode::Tls);
     let mut tool = rig.headless();
     tool.send(&Frame::Open(Open {
