@@ -165,7 +165,7 @@ impl View<'_> {
         };
         self.say(&format!(
             "{}: {} in {} ({}/s{resumed})",
-            shown(&report.target),
+            printable(&report.file),
             HumanBytes(report.bytes),
             seconds(report),
             HumanBytes(rate),

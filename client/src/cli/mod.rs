@@ -60,7 +60,7 @@ fn start_log(common: &Common) {
 
 fn run(cli: Cli) -> Result<(), ClientError> {
     let Some(command) = cli.command else {
-        return print(&Cli::command().render_help().ansi().to_string());
+        return Cli::command().print_help().map_err(stdout_failed);
     };
     let common = cli.common;
     match command {

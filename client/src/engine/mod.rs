@@ -6,6 +6,7 @@
 //! connection, [`heard`] turns its frames into owned values, [`transfer`] downloads, and
 //! [`reactor`] is the loop that calls them.
 
+mod frames;
 mod heard;
 pub(crate) mod link;
 pub mod message;

@@ -8,14 +8,13 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use columba_core::control::{
-    ControlError, FEATURES, Frame, Hello, Open, PROTOCOL_VERSION, Purpose, Side, pages,
-};
+use columba_core::control::{ControlError, Frame, Side, pages};
 use columba_core::units::Timestamp;
 use columba_net::clock::Clock;
 use columba_net::timer::PreciseTimer;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::frames::{get_frame, hello_frame, open_frame, simple_frame};
 use super::heard::Heard;
 use super::link::{Link, LinkNews};
 use super::message::{Command, EngineConfig, Event, FileInfo};
@@ -191,18 +190,7 @@ impl<'a> Reactor<'a> {
         self.transfers.on_connecting();
         let mut bytes = Vec::new();
         let framing = self.link.framing();
-        let software = concat!("columba/", env!("CARGO_PKG_VERSION"));
-        let mut frames = vec![Frame::Hello(Hello {
-            version: PROTOCOL_VERSION,
-            features: FEATURES,
-            purpose: match self.config.name {
-                Some(_) => Purpose::Chat,
-                None => Purpose::Headless,
-            },
-            name: self.config.name.as_deref().unwrap_or_default(),
-            password: &self.config.password,
-            software,
-        })];
+        let mut frames = vec![hello_frame(&self.config)];
         let asked = self.transfers.asks(self.clock.now());
         if self.transfers.wants_open() {
             frames.push(open_frame(&self.config));
@@ -623,32 +611,5 @@ impl<'a> Reactor<'a> {
             text: columba_core::chat::printable(text).into_owned(),
         });
         Ok(())
-    }
-}
-
-fn open_frame(config: &EngineConfig) -> Frame<'static> {
-    Frame::Open(Open {
-        max_datagram: config.transfer.max_datagram,
-        policy: config.transfer.policy,
-        rate_limit: config.transfer.rate_limit,
-    })
-}
-
-/// The frame of a command that is one frame.
-fn simple_frame(command: &Command, request: u32) -> Option<Frame<'_>> {
-    Some(match command {
-        Command::Say(text) => Frame::Say { text },
-        Command::Whisper { to, text } => Frame::Whisper { to, text },
-        Command::Users => Frame::Users,
-        Command::Files { prefix } => Frame::Files { request, prefix },
-        Command::Stats => Frame::Stats,
-        Command::Get { .. } | Command::Finish | Command::Stop => return None,
-    })
-}
-
-fn get_frame(asked: &Asked) -> Frame<'_> {
-    Frame::Get {
-        request: asked.0,
-        names: asked.1.iter().map(String::as_str).collect(),
     }
 }

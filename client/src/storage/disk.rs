@@ -27,6 +27,8 @@ pub struct DiskStorage {
     folder: PathBuf,
     existing: Existing,
     claims: Claims,
+    /// Folders below it that were made or found to be folders.
+    entered: Mutex<HashSet<PathBuf>>,
 }
 
 /// Targets and parts that files of this download have taken.
@@ -49,6 +51,7 @@ impl DiskStorage {
             folder,
             existing,
             claims: Claims::default(),
+            entered: Mutex::default(),
         }
     }
 
@@ -81,10 +84,15 @@ impl DiskStorage {
 
     /// Makes the folders above the target, none of them through a symlink.
     fn make_folders(&self, relative: &Path) -> Result<(), StorageError> {
+        let parent = relative.parent().unwrap_or_else(|| Path::new(""));
+        let mut entered = self.entered.lock().unwrap_or_else(PoisonError::into_inner);
+        if entered.contains(parent) {
+            return Ok(());
+        }
         std::fs::create_dir_all(&self.folder)
             .map_err(|error| StorageError::io("create", &self.folder, error))?;
         let mut folder = self.folder.clone();
-        for component in relative.parent().unwrap_or_else(|| Path::new("")) {
+        for component in parent {
             folder.push(component);
             match std::fs::create_dir(&folder) {
                 Ok(()) => {}
@@ -98,6 +106,7 @@ impl DiskStorage {
                 Err(error) => return Err(StorageError::io("create", &folder, error)),
             }
         }
+        entered.insert(parent.to_path_buf());
         Ok(())
     }
 }

@@ -10,5 +10,6 @@
 
 mod chat;
 mod get;
+mod real;
 mod scripted;
 mod support;

@@ -1,5 +1,6 @@
 //! What the tests share.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -12,9 +13,26 @@ use columba_client::known_servers::KnownServers;
 use columba_client::places::ServerName;
 use columba_client::storage::disk::DiskStorage;
 use columba_client::storage::{Existing, Storage};
-use columba_net::identity::Identity;
+
+use columba_net::identity::{Fingerprint, Identity};
 
 use super::scripted::{Script, Scripted};
+
+/// A server to talk to: where it is, and its key unless it speaks plaintext.
+pub trait Target {
+    fn address(&self) -> SocketAddr;
+    fn fingerprint(&self) -> Option<Fingerprint>;
+}
+
+impl Target for Scripted {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn fingerprint(&self) -> Option<Fingerprint> {
+        self.fingerprint
+    }
+}
 
 /// Bytes that differ everywhere, the same for the same seed.
 pub fn content(size: usize, seed: u8) -> Arc<Vec<u8>> {
@@ -36,10 +54,10 @@ pub fn sharing(files: &[(&str, &Arc<Vec<u8>>)]) -> Script {
     }
 }
 
-pub fn config(server: &Scripted, storage: Arc<dyn Storage>) -> EngineConfig {
+pub fn config(server: &impl Target, storage: Arc<dyn Storage>) -> EngineConfig {
     EngineConfig {
-        server: ServerName::parse(&server.address.to_string()).unwrap(),
-        security: match server.fingerprint {
+        server: ServerName::parse(&server.address().to_string()).unwrap(),
+        security: match server.fingerprint() {
             None => Security::Plaintext,
             Some(fingerprint) => Security::Tls {
                 identity: Identity::generate().unwrap(),
@@ -80,11 +98,11 @@ pub struct Program {
 }
 
 impl Program {
-    pub fn new(server: &Scripted) -> Self {
+    pub fn new(server: &impl Target) -> Self {
         Self {
             state: tempfile::tempdir().unwrap(),
-            server: server.address.to_string(),
-            plaintext: server.fingerprint.is_none(),
+            server: server.address().to_string(),
+            plaintext: server.fingerprint().is_none(),
         }
     }
 

@@ -9,6 +9,7 @@ mod download;
 mod flow;
 mod outcomes;
 mod requests;
+mod watch;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -29,7 +30,7 @@ use self::download::{Download, Stage};
 use self::flow::{Flow, FlowConfig};
 use self::requests::Request;
 pub use self::requests::split_output;
-use super::message::{EngineConfig, Event, GetEvent, GetProgress};
+use super::message::{EngineConfig, Event, GetEvent};
 use crate::exit_code::ClientError;
 use crate::storage::assembly::Assemblies;
 use crate::storage::verify::{Notify, SegmentJob, Verifier};
@@ -45,10 +46,6 @@ const MAX_SMALL_BYTES: u64 = 32 << 20;
 const MAX_FINISHING: usize = 8192;
 /// Jobs that may wait for a helper: more than all windows together.
 const HELPER_QUEUE: usize = 16_384;
-/// Without any progress for so long a download has stalled.
-const STALL_AFTER: Duration = Duration::from_secs(60);
-/// How often progress is told.
-const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// Starts go out together, at most so often: servers count frames.
 const START_EVERY: Duration = Duration::from_millis(5);
 /// When a refused Open is repeated.
@@ -256,14 +253,11 @@ impl Transfers {
         if self.flow.is_some() || self.stopping {
             return;
         }
-        // The address as it is, the zone of an IPv6 one included.
-        let mut server = peer;
-        if grant.udp_port != 0 {
-            server.set_port(grant.udp_port);
-        }
         let config = FlowConfig {
             encrypted: self.config.security.is_encrypted(),
-            server,
+            // UDP has the number that TCP was reached at: the grant's is the server's own, which is
+            // another one behind a relay or a forwarded port.
+            server: peer,
             initial_rtt: rtt,
             max_datagram: self.config.transfer.max_datagram,
             handshake_timeout: self.config.connect_for,
@@ -465,67 +459,6 @@ impl Transfers {
         {
             flow.association.close(now);
             flow.on_time(now, 0);
-        }
-    }
-
-    /// Notices when nothing moves any more.
-    fn watch(&mut self, now: Timestamp) {
-        let new_bytes = self
-            .flow
-            .as_ref()
-            .map_or(0, |flow| flow.association.stats().new_bytes);
-        let held = |download: &Download| {
-            download.is_held() || matches!(download.stage, Stage::Preparing | Stage::Finishing)
-        };
-        if new_bytes != self.new_bytes || self.requests.is_empty() {
-            self.new_bytes = new_bytes;
-            self.active_at = now;
-        } else if now >= self.active_at + STALL_AFTER {
-            if self.downloads.values().any(held) {
-                self.active_at = now;
-            } else {
-                self.fail_all(|| {
-                    let text = "nothing has come for a minute; run the same command again to go on";
-                    ClientError::Stalled(text.to_owned())
-                });
-            }
-        }
-    }
-
-    fn tell_progress(&mut self, now: Timestamp) {
-        if now < self.progress_at || self.requests.is_empty() {
-            return;
-        }
-        self.progress_at = now + PROGRESS_EVERY;
-        let mut all: HashMap<u32, GetProgress> = HashMap::new();
-        for (id, request) in &self.requests {
-            let progress = GetProgress {
-                done_bytes: request.ended_bytes,
-                total_bytes: request.total_bytes,
-                done_files: request.offered.len() - request.unfinished,
-                total_files: request.offered.len(),
-                current: String::new(),
-            };
-            all.insert(*id, progress);
-        }
-        for key in self.by_stream.values() {
-            let Some(download) = self.downloads.get(key) else {
-                continue;
-            };
-            let streams = download.streams.iter().filter_map(|stream| {
-                let flow = self.flow.as_ref()?;
-                Some(flow.association.stream(*stream)?.counters().bytes)
-            });
-            let here = download.resumed_bytes + download.received_bytes + streams.sum::<u64>();
-            if let Some(progress) = all.get_mut(&download.request) {
-                progress.done_bytes += here.min(download.size_bytes);
-                if progress.current.is_empty() {
-                    progress.current.clone_from(&download.name);
-                }
-            }
-        }
-        for (id, progress) in all {
-            self.tell(id, GetEvent::Progress(progress));
         }
     }
 
