@@ -101,10 +101,10 @@ enum Phase {
 pub struct ClientAssociation {
     config: ClientConfig,
     phase: Phase,
-    sealer: Sealer,
+    pub(crate) sealer: Sealer,
     pub(crate) opener: Opener,
     received: ReceivedPackets,
-    next_number: u64,
+    pub(crate) next_number: u64,
     rtt: RttEstimator,
     rtt_histogram: Histogram<u64>,
     pub(crate) acks: AckSchedule,

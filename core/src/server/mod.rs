@@ -5,6 +5,8 @@
 
 mod acks;
 pub mod association;
+#[cfg(test)]
+mod long_lived_tests;
 pub mod send_stream;
 pub mod source;
 mod timers;
