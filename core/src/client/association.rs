@@ -534,7 +534,8 @@ impl ClientAssociation {
         if let Some(deadline) = self.acks.deadline() {
             next = next.min(deadline);
         }
-        if let Some(done_at) = self.done_at {
+        // Before the handshake nobody can be told, so waiting for that moment would spin.
+        if let Some(done_at) = self.done_at.filter(|_| self.phase != Phase::Connecting) {
             next = next.min(done_at);
         }
         Some(next)
