@@ -94,10 +94,10 @@ pub(super) enum Phase {
 pub struct ClientAssociation {
     pub(super) config: ClientConfig,
     pub(super) phase: Phase,
-    pub(super) sealer: Sealer,
-    pub(super) opener: Opener,
+    pub(crate) sealer: Sealer,
+    pub(crate) opener: Opener,
     pub(super) received: ReceivedPackets,
-    pub(super) next_number: u64,
+    pub(crate) next_number: u64,
     pub(super) rtt: RttEstimator,
     pub(super) rtt_histogram: Histogram<u64>,
     pub(super) acks: AckSchedule,
