@@ -45,8 +45,9 @@ pub struct Impairments {
     /// Bytes that may wait for the rate beside the packet being sent; the default is
     /// [`Impairments::effective_queue_bytes`].
     pub queue_bytes: Option<u64>,
-    /// Bytes that each packet takes on the wire beyond its payload.
-    pub overhead_bytes: u32,
+    /// Bytes that each packet takes on the wire beyond its payload; when `None`, what packets of its kind
+    /// take ([`Payload::header_bytes`](crate::Payload::header_bytes)).
+    pub overhead_bytes: Option<u32>,
     /// Probability that a packet arrives twice.
     pub duplicate: f64,
     /// Packets held back so that later ones overtake them.
@@ -76,7 +77,7 @@ impl Default for Impairments {
             rate_bits_per_second: None,
             trace: None,
             queue_bytes: None,
-            overhead_bytes: IPV4_UDP_OVERHEAD_BYTES,
+            overhead_bytes: None,
             duplicate: 0.0,
             reorder: None,
             corrupt: 0.0,
@@ -294,7 +295,7 @@ impl Impairments {
             ),
             (
                 "overhead",
-                Some(u64::from(self.overhead_bytes)),
+                self.overhead_bytes.map(u64::from),
                 0,
                 u64::from(limits::MAX_OVERHEAD_BYTES),
             ),

@@ -11,7 +11,7 @@
 //! `record` (decisions as text, to be repeated).
 //!
 //! With the feature `proxy` (on by default) there are also the modules `proxy`, which relays TCP and UDP
-//! through a path, `scenario`, impairments that change with time, `knobs`, the impairments by name, and
+//! through a path, `ip_link` (Linux), which puts one between two network namespaces, `scenario`, impairments that change with time, `knobs`, the impairments by name, and
 //! `cli`, the program made of them.
 
 #![deny(unsafe_code)]
@@ -32,6 +32,8 @@ mod trace;
 
 #[cfg(feature = "proxy")]
 pub mod cli;
+#[cfg(all(feature = "proxy", target_os = "linux"))]
+pub mod ip_link;
 #[cfg(feature = "proxy")]
 pub mod knobs;
 #[cfg(feature = "proxy")]

@@ -182,7 +182,7 @@ impl<P: Payload> Link<P> {
         if !self.has_memory_for(len) {
             return Fate::QueueDrop;
         }
-        let wire_bytes = len as u64 + u64::from(self.impairments.overhead_bytes);
+        let wire_bytes = self.wire_bytes(&payload);
         let departure = self
             .bottleneck
             .enqueue_always(now, self.last_number, wire_bytes);
@@ -202,7 +202,7 @@ impl<P: Payload> Link<P> {
         if !self.has_memory_for(len) {
             return Fate::QueueDrop;
         }
-        let wire_bytes = len as u64 + u64::from(self.impairments.overhead_bytes);
+        let wire_bytes = self.wire_bytes(&payload);
         let Some(departure) = self.bottleneck.enqueue(now, self.last_number, wire_bytes) else {
             return Fate::QueueDrop;
         };
@@ -214,6 +214,13 @@ impl<P: Payload> Link<P> {
         }
         self.let_through(departure, payload, decision);
         Fate::Sent
+    }
+
+    /// What a packet takes of the rate and the queue.
+    fn wire_bytes(&self, payload: &P) -> u64 {
+        let overhead = self.impairments.overhead_bytes;
+        let header_bytes = overhead.unwrap_or_else(|| payload.header_bytes());
+        payload.bytes().len() as u64 + u64::from(header_bytes)
     }
 
     /// Sends a packet, and its copy if there is to be one.

@@ -1,16 +1,24 @@
 //! What a link needs to know about the packets it carries.
 
+use crate::impairments::IPV4_UDP_OVERHEAD_BYTES;
+
 /// Something that can be sent over a [`Link`](crate::Link): bytes, and whatever the caller keeps with
 /// them. Cloned when a packet is duplicated.
 pub trait Payload: Clone {
     /// The bytes as they travel.
     fn bytes(&self) -> &[u8];
 
-    /// The bytes, to flip one of their bits.
+    /// Those of the bytes that may be damaged, to flip one of their bits.
     fn bytes_mut(&mut self) -> &mut [u8];
 
     /// Cuts the bytes to `len`, which is less than their length.
     fn truncate(&mut self, len: usize);
+
+    /// Bytes that travel with it on the wire beyond [`bytes`](Self::bytes): the headers of IPv4 and UDP,
+    /// unless it says otherwise.
+    fn header_bytes(&self) -> u32 {
+        IPV4_UDP_OVERHEAD_BYTES
+    }
 
     /// Marks the packet Congestion Experienced if its sender can take that (RFC 3168, section 5), and
     /// says whether it did. Packets without an ECN field can't be marked.
@@ -45,6 +53,10 @@ impl<A: Clone, P: Payload> Payload for (A, P) {
 
     fn truncate(&mut self, len: usize) {
         self.1.truncate(len);
+    }
+
+    fn header_bytes(&self) -> u32 {
+        self.1.header_bytes()
     }
 
     fn mark_congestion_experienced(&mut self) -> bool {

@@ -26,6 +26,18 @@ struct Newly {
 }
 
 impl ServerAssociation {
+    /// Bytes sent and neither acknowledged nor given up.
+    #[must_use]
+    pub const fn in_flight_bytes(&self) -> u64 {
+        self.sent.in_flight_bytes()
+    }
+
+    /// Bytes the client lets be in flight (its newest ACK says so).
+    #[must_use]
+    pub const fn credit(&self) -> u64 {
+        self.credit
+    }
+
     pub(crate) fn on_ack(
         &mut self,
         now: Timestamp,

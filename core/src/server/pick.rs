@@ -65,7 +65,10 @@ impl ServerAssociation {
                 kind: PickKind::New,
             };
             if !self.begin(&probe, train) {
-                self.unqueue_front();
+                // A stream that ended here has left the queue; the front is another's now.
+                if self.slots[slot as usize].is_some() {
+                    self.unqueue_front();
+                }
                 continue;
             }
             let Some(stream) = self.slots[slot as usize].as_mut() else {

@@ -109,6 +109,7 @@ fn simulate(seed: u64) {
             max_datagram: pick(&mut random, &[512, 1200, 1472, 9000, 65_507]),
             credit: pick(&mut random, &[20_000, 200_000, 16 << 20]),
             cell_bytes: pick(&mut random, &[284, 288]),
+            ..Setup::default()
         };
         world.add_peer(&setup);
         for key in 0..files {

@@ -1,19 +1,22 @@
 //! A server endpoint, its clients, and a path between them: one event loop in virtual time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::Duration;
 
 use columba_core::client::{ClientAssociation, ClientConfig, ClientEvent, Storage};
 use columba_core::congestion::Algorithm;
 use columba_core::endpoint::{Endpoint, ServerEvent};
 use columba_core::error::{CloseReason, StreamEnd};
-use columba_core::layout::SegmentRange;
+use columba_core::layout::{SegmentRange, StreamLayout};
 use columba_core::limits::{MAX_TRAIN_BYTES, SEGMENT_BYTES};
 use columba_core::protection::Secrets;
 use columba_core::server::{AssociationConfig, Policy, Source, SourceBytes, SourceKey, TrainState};
 use columba_core::units::Timestamp;
 use columba_loss_sim::{Direction, Impairments, Path};
+
+use crate::monitor::Monitor;
 
 /// The BLAKE3 values of a file as they stand in its stream's trailer.
 pub(crate) fn trailer_of(file: &[u8]) -> Vec<u8> {
@@ -63,6 +66,10 @@ impl Files {
     pub(crate) fn bytes(&self, key: u64) -> &[u8] {
         &self.files[&SourceKey(key)].0
     }
+
+    fn trailer(&self, key: u64) -> &[u8] {
+        &self.files[&SourceKey(key)].1
+    }
 }
 
 impl Source for Files {
@@ -101,6 +108,12 @@ impl Disk {
         self.files
             .insert(stream, (vec![0; bytes], vec![false; bytes]));
     }
+
+    /// These bytes are fetched again.
+    fn forget(&mut self, stream: u32, range: Range<u64>) {
+        let written = &mut self.files.get_mut(&stream).expect("a stream").1;
+        written[range.start as usize..range.end as usize].fill(false);
+    }
 }
 
 impl Storage for Disk {
@@ -126,18 +139,37 @@ impl Storage for Disk {
 
 /// One client and its path.
 pub(crate) struct Peer {
+    /// Number of its present association.
+    pub(crate) id: u32,
+    setup: Setup,
     pub(crate) association: ClientAssociation,
     pub(crate) path: Path<Vec<u8>>,
     pub(crate) disk: Disk,
     pub(crate) address: SocketAddr,
     /// Stream → file, of downloads that are not complete.
     pub(crate) open: HashMap<u32, u64>,
+    /// Segments on its disk that were verified: what a later association need not fetch.
+    verified: HashSet<(u32, u32)>,
     pub(crate) complete: Vec<(u32, Duration)>,
     pub(crate) resets: Vec<(u32, StreamEnd)>,
     pub(crate) closed: Option<CloseReason>,
     /// The client is gone: nothing goes in or out.
     pub(crate) dead: bool,
     pub(crate) bytes_down: u64,
+    /// Bit n set: the n-th datagram of this path, counted in both directions together, is dropped.
+    pub(crate) drop_first: u64,
+    datagrams: u32,
+}
+
+impl Peer {
+    fn push(&mut self, direction: Direction, now: Timestamp, packet: Vec<u8>) {
+        let number = self.datagrams;
+        self.datagrams += 1;
+        if number < u64::BITS && self.drop_first >> number & 1 == 1 {
+            return;
+        }
+        self.path.push(direction, now.as_nanos(), packet);
+    }
 }
 
 pub(crate) struct World {
@@ -147,6 +179,7 @@ pub(crate) struct World {
     pub(crate) peers: Vec<Peer>,
     pub(crate) events: Vec<ServerEvent>,
     pub(crate) steps: u64,
+    pub(crate) monitor: Monitor,
     buffer: Vec<u8>,
 }
 
@@ -155,6 +188,10 @@ pub(crate) struct World {
 pub(crate) struct Setup {
     pub(crate) seed: u64,
     pub(crate) impairments: Impairments,
+    /// Upwards where that differs.
+    pub(crate) up: Option<Impairments>,
+    /// What the client's control connection measured; the path's true one when absent.
+    pub(crate) initial_rtt: Option<Duration>,
     pub(crate) algorithm: Algorithm,
     pub(crate) plaintext: bool,
     pub(crate) max_datagram: usize,
@@ -171,6 +208,8 @@ impl Default for Setup {
         Self {
             seed: 1,
             impairments,
+            up: None,
+            initial_rtt: None,
             algorithm: Algorithm::Bbr,
             plaintext: false,
             max_datagram: 1472,
@@ -193,6 +232,7 @@ impl World {
             peers: Vec::new(),
             events: Vec::new(),
             steps: 0,
+            monitor: Monitor::default(),
             buffer: vec![0; MAX_TRAIN_BYTES],
         }
     }
@@ -200,30 +240,54 @@ impl World {
     pub(crate) fn add_peer(&mut self, setup: &Setup) -> usize {
         let index = self.peers.len();
         let id = 1000 + u32::try_from(index).expect("few");
+        let association = self.associate(id, setup);
+        let down = setup.impairments.clone();
+        let up = setup.up.clone().unwrap_or_else(|| down.clone());
+        let path = Path::new(up, down, setup.seed ^ index as u64).expect("valid impairments");
+        self.peers.push(Peer {
+            id,
+            setup: setup.clone(),
+            association,
+            path,
+            disk: Disk::default(),
+            address: SocketAddr::from(([10, 0, 1, index as u8], 40_000)),
+            open: HashMap::new(),
+            verified: HashSet::new(),
+            complete: Vec::new(),
+            resets: Vec::new(),
+            closed: None,
+            dead: false,
+            bytes_down: 0,
+            drop_first: 0,
+            datagrams: 0,
+        });
+        index
+    }
+
+    /// What control does: opens an association at both ends.
+    fn associate(&mut self, id: u32, setup: &Setup) -> ClientAssociation {
         let secrets = if setup.plaintext {
             Secrets::Plaintext
         } else {
             Secrets::Aead {
-                down: [index as u8; 32],
-                up: [0x80 ^ index as u8; 32],
+                down: [(id - 1000) as u8; 32],
+                up: [0x80 ^ (id - 1000) as u8; 32],
             }
         };
-        let opened = self.endpoint.open(
-            self.now,
-            AssociationConfig {
-                id,
-                secrets: secrets.clone(),
-                cell_bytes: setup.cell_bytes,
-                max_datagram: setup.max_datagram,
-                algorithm: setup.algorithm,
-                initial_rtt: None,
-                rate_limit: None,
-                policy: Policy::Fair,
-                seed: [setup.seed as u8; 32],
-            },
-        );
-        assert!(opened);
-        let association = ClientAssociation::new(
+        let config = AssociationConfig {
+            id,
+            secrets: secrets.clone(),
+            cell_bytes: setup.cell_bytes,
+            max_datagram: setup.max_datagram,
+            algorithm: setup.algorithm,
+            initial_rtt: None,
+            rate_limit: None,
+            policy: Policy::Fair,
+            seed: [setup.seed as u8; 32],
+        };
+        assert!(self.endpoint.open(self.now, config));
+        let true_rtt = setup.impairments.delay * 2 + Duration::from_millis(1);
+        ClientAssociation::new(
             self.now,
             ClientConfig {
                 id,
@@ -232,32 +296,66 @@ impl World {
                 server: SERVER.parse().expect("an address"),
                 max_datagram: setup.max_datagram,
                 credit: setup.credit,
-                initial_rtt: setup.impairments.delay * 2 + Duration::from_millis(1),
+                initial_rtt: setup.initial_rtt.unwrap_or(true_rtt),
                 handshake_timeout: Duration::from_secs(30),
             },
-        );
-        let path = Path::symmetric(setup.impairments.clone(), setup.seed ^ index as u64)
-            .expect("valid impairments");
-        self.peers.push(Peer {
-            association,
-            path,
-            disk: Disk::default(),
-            address: SocketAddr::from(([10, 0, 1, index as u8], 40_000)),
-            open: HashMap::new(),
-            complete: Vec::new(),
-            resets: Vec::new(),
-            closed: None,
-            dead: false,
-            bytes_down: 0,
-        });
-        index
+        )
+    }
+
+    /// The client, or its next process, asks again for what its disk misses, over a new association.
+    pub(crate) fn reconnect(&mut self, peer: usize) {
+        let id = self.peers[peer].id + 50;
+        let setup = self.peers[peer].setup.clone();
+        let mut association = self.associate(id, &setup);
+        let peer = &mut self.peers[peer];
+        for (stream, key) in &peer.open {
+            let bytes = self.files.bytes(*key).len() as u64;
+            let layout = StreamLayout::new(bytes, setup.cell_bytes).expect("a layout");
+            let mut missing = Vec::new();
+            for segment in 0..layout.segments() {
+                if !peer.verified.contains(&(*stream, segment)) {
+                    peer.disk.forget(*stream, layout.segment_range(segment));
+                    missing.push(SegmentRange {
+                        first: segment,
+                        count: 1,
+                    });
+                }
+            }
+            association
+                .start_stream(self.now, *stream, bytes, &missing)
+                .expect("startable");
+            self.endpoint
+                .start_stream(self.now, id, *stream, SourceKey(*key), bytes, &missing)
+                .expect("startable");
+        }
+        peer.association = association;
+        peer.id = id;
+        peer.closed = None;
+        peer.dead = false;
+    }
+
+    /// The server's process dies and another takes its place: it knows nothing.
+    pub(crate) fn restart_server(&mut self) {
+        self.endpoint = Endpoint::new(self.now, 16);
+    }
+
+    /// What both directions of a peer's path do from now on.
+    pub(crate) fn impair(&mut self, peer: usize, impairments: &Impairments) {
+        let now = self.now.as_nanos();
+        for direction in Direction::BOTH {
+            self.peers[peer]
+                .path
+                .link_mut(direction)
+                .set_impairments(now, impairments.clone())
+                .expect("valid impairments");
+        }
     }
 
     /// Starts a download of file `key` as `stream`.
     pub(crate) fn get(&mut self, peer: usize, stream: u32, key: u64, missing: &[SegmentRange]) {
         let bytes = self.files.bytes(key).len();
-        let id = 1000 + u32::try_from(peer).expect("few");
         let peer = &mut self.peers[peer];
+        let id = peer.id;
         peer.disk.add(stream, bytes);
         peer.open.insert(stream, key);
         let now = self.now;
@@ -270,22 +368,27 @@ impl World {
     }
 
     fn pump_server(&mut self) {
-        while let Some(out) =
-            self.endpoint
-                .poll_transmit(self.now, &mut self.files, &mut self.buffer)
-        {
+        loop {
+            self.monitor.before_transmit(&self.endpoint);
+            let Some(out) =
+                self.endpoint
+                    .poll_transmit(self.now, &mut self.files, &mut self.buffer)
+            else {
+                break;
+            };
             let train = &self.buffer[..out.bytes];
             assert!(out.bytes <= MAX_TRAIN_BYTES && out.segment_bytes <= out.bytes);
+            self.monitor.server_sent(&self.endpoint, &out, train);
             let Some(peer) = self.peers.iter_mut().find(|peer| peer.address == out.to) else {
                 continue;
             };
             for packet in train.chunks(out.segment_bytes) {
                 peer.bytes_down += packet.len() as u64;
-                peer.path
-                    .push(Direction::Down, self.now.as_nanos(), packet.to_vec());
+                peer.push(Direction::Down, self.now, packet.to_vec());
             }
         }
         while let Some(event) = self.endpoint.poll_event() {
+            self.monitor.server_event(&event);
             if !matches!(event, ServerEvent::RttSample { .. }) {
                 self.events.push(event);
             }
@@ -293,21 +396,36 @@ impl World {
     }
 
     fn pump_peer(&mut self, index: usize) {
-        let now = self.now;
-        let peer = &mut self.peers[index];
-        if peer.dead {
+        if self.peers[index].dead {
             return;
         }
+        self.transmit_of_peer(index);
+        self.events_of_peer(index);
+        // What the shell did about its events may have to be said at once.
+        self.transmit_of_peer(index);
+    }
+
+    fn transmit_of_peer(&mut self, index: usize) {
+        let now = self.now;
+        let peer = &mut self.peers[index];
         while let Some(out) = peer.association.poll_transmit(now, &mut self.buffer) {
             assert_eq!(out.to, SERVER.parse().expect("an address"));
             let packet = self.buffer[..out.bytes].to_vec();
-            peer.path.push(Direction::Up, now.as_nanos(), packet);
+            assert!(peer.closed.is_none(), "nothing is sent after the end");
+            self.monitor.client_sent(&packet);
+            peer.push(Direction::Up, now, packet);
         }
+    }
+
+    fn events_of_peer(&mut self, index: usize) {
+        let now = self.now;
+        let peer = &mut self.peers[index];
         while let Some(event) = peer.association.poll_event() {
             match event {
                 ClientEvent::Established => {}
                 ClientEvent::SegmentComplete { stream, segment } => {
                     check_segment(peer, &self.files, stream, segment);
+                    peer.verified.insert((stream, segment));
                 }
                 ClientEvent::StreamComplete { stream } => {
                     let key = peer.open.remove(&stream).expect("open");
@@ -341,25 +459,30 @@ impl World {
         for index in 0..self.peers.len() {
             self.pump_peer(index);
         }
-        let mut next = self.endpoint.poll_timeout();
+        let mut timer = self.endpoint.poll_timeout();
+        let mut arrival = None;
         for peer in &self.peers {
-            let arrival = peer.path.next_delivery().map(Timestamp::from_nanos);
-            let timer = if peer.dead {
-                None
-            } else {
-                peer.association.poll_timeout()
-            };
-            next = [next, arrival, timer].into_iter().flatten().min();
+            let arrives = peer.path.next_delivery().map(Timestamp::from_nanos);
+            arrival = [arrival, arrives].into_iter().flatten().min();
+            if !peer.dead {
+                let due = peer.association.poll_timeout();
+                timer = [timer, due].into_iter().flatten().min();
+            }
         }
-        let Some(next) = next else { return false };
+        self.monitor.turn(self.now, timer, self.peers.len());
+        let Some(next) = [timer, arrival].into_iter().flatten().min() else {
+            return false;
+        };
         self.now = self.now.max(next);
         let now = self.now;
         self.endpoint.handle_timeout(now);
         for peer in &mut self.peers {
             while let Some((direction, delivery)) = peer.path.poll_deliver(now.as_nanos()) {
                 let mut packet = delivery.payload;
+                self.monitor.delivered();
                 match direction {
                     Direction::Up => {
+                        self.monitor.server_receives(peer.address, &packet);
                         self.endpoint
                             .handle_datagram(now, peer.address, None, &mut packet);
                     }
@@ -412,7 +535,7 @@ impl World {
             .iter()
             .position(|peer| !peer.open.is_empty())
             .unwrap_or(0);
-        let association = self.endpoint.association(1000 + stuck as u32);
+        let association = self.endpoint.association(self.peers[stuck].id);
         assert!(
             done,
             "not complete after {limit:?}: {:?} {association:?} {:?} {:?} {:?}",
@@ -433,7 +556,7 @@ impl World {
     pub(crate) fn server_stats(&self, peer: usize) -> columba_core::stats::SenderStats {
         *self
             .endpoint
-            .association(1000 + peer as u32)
+            .association(self.peers[peer].id)
             .expect("open")
             .stats()
     }
@@ -443,7 +566,7 @@ impl World {
 fn check_segment(peer: &Peer, files: &Files, stream: u32, segment: u32) {
     let received = peer.association.stream(stream).expect("open");
     let value = received.hash(segment).expect("announced with its value");
-    let expected = trailer_of(files.bytes(peer.open[&stream]));
+    let expected = files.trailer(peer.open[&stream]);
     let at = segment as usize * 32;
     assert_eq!(value, expected[at..at + 32], "segment {segment}");
     let range = received.layout().segment_range(segment);

@@ -130,8 +130,11 @@ pub enum ProxyError {
     /// A change that makes no sense.
     #[error(transparent)]
     Change(#[from] ChangeError),
-    /// The proxy's thread is gone, so that a command can't reach it.
-    #[error("the proxy has stopped")]
+    /// There are no UDP clients that could be moved: this is a link, not a proxy.
+    #[error("rebind: a link has no clients to move")]
+    NoClients,
+    /// The thread of the path is gone, so that a command can't reach it.
+    #[error("it has stopped already")]
     Stopped,
 }
 

@@ -1,4 +1,4 @@
-//! The control socket: HTTP with JSON, to look at a running proxy and to change it.
+//! The control socket: HTTP with JSON, to look at a running proxy, or link, and to change it.
 //!
 //! | request | body | answer |
 //! |---|---|---|
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tracing::{debug, warn};
 
 use crate::proxy::config::ProxyError;
-use crate::proxy::handle::ProxyHandle;
+use crate::proxy::handle::PathHandle;
 
 /// Longest request, headers and body each, in bytes.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -32,12 +32,16 @@ const PATIENCE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// An address that can't be had.
-pub fn serve_control(address: SocketAddr, handle: ProxyHandle) -> Result<SocketAddr, ProxyError> {
+pub fn serve_control(
+    address: SocketAddr,
+    handle: impl Into<PathHandle>,
+) -> Result<SocketAddr, ProxyError> {
+    let handle = handle.into();
     let listen_error = |error| ProxyError::Listen { address, error };
     let listener = TcpListener::bind(address).map_err(listen_error)?;
     let bound = listener.local_addr().map_err(listen_error)?;
     if !bound.ip().is_loopback() {
-        warn!("whoever reaches {bound} can change this proxy: there is no password");
+        warn!("whoever reaches {bound} can change this network: there is no password");
     }
     thread::Builder::new()
         .name("control".into())
@@ -60,7 +64,7 @@ fn refusal(status: u16, text: &(impl ToString + ?Sized)) -> Answer {
     (status, json!({"error": text.to_string()}))
 }
 
-fn serve(stream: &TcpStream, handle: &ProxyHandle) -> io::Result<()> {
+fn serve(stream: &TcpStream, handle: &PathHandle) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let request = read_request(&mut BufReader::new(stream))?;
@@ -148,12 +152,14 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<Result<Request, Answer>
     Ok(Ok(Request { method, path, body }))
 }
 
-fn answer(request: &Request, handle: &ProxyHandle) -> Answer {
+fn answer(request: &Request, handle: &PathHandle) -> Answer {
     let done = |result: Result<(), ProxyError>| match result {
         Ok(()) => (200, json!({"ok": true})),
-        Err(error @ (ProxyError::Change(_) | ProxyError::RebindAddress { .. })) => {
-            refusal(400, &error)
-        }
+        Err(
+            error @ (ProxyError::Change(_)
+            | ProxyError::RebindAddress { .. }
+            | ProxyError::NoClients),
+        ) => refusal(400, &error),
         Err(error) => refusal(500, &error),
     };
     match (request.method.as_str(), request.path.as_str()) {

@@ -1,7 +1,8 @@
-//! Talking to a running proxy from another thread.
+//! Talking to a running proxy, or link, from another thread.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -48,18 +49,18 @@ impl Mailbox {
     }
 }
 
-/// A handle to a proxy, which may run on another thread. Clones reach the same proxy.
+/// A handle to a path that is in use, on another thread perhaps. Clones reach the same path.
 #[derive(Debug, Clone)]
-pub struct ProxyHandle {
-    address: SocketAddr,
-    upstream: SocketAddr,
+pub struct PathHandle {
+    /// The server, if there are UDP clients that can be moved.
+    upstream: Option<SocketAddr>,
     commands: SyncSender<Command>,
     waker: Arc<Waker>,
     report: Arc<Mutex<PathReport>>,
 }
 
-impl ProxyHandle {
-    pub(crate) fn new(address: SocketAddr, upstream: SocketAddr, waker: Waker) -> (Self, Mailbox) {
+impl PathHandle {
+    pub(crate) fn new(upstream: Option<SocketAddr>, waker: Waker) -> (Self, Mailbox) {
         let (sender, receiver) = sync_channel(MAX_COMMANDS);
         let report = Arc::default();
         let mailbox = Mailbox {
@@ -67,7 +68,6 @@ impl ProxyHandle {
             report: Arc::clone(&report),
         };
         let handle = Self {
-            address,
             upstream,
             commands: sender,
             waker: Arc::new(waker),
@@ -76,21 +76,15 @@ impl ProxyHandle {
         (handle, mailbox)
     }
 
-    /// Where clients connect and send to.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// The counters as of the proxy's last turn. The kernel's own drops are added once a second.
+    /// The counters as of the path's last turn. The kernel's own drops are added once a second.
     #[must_use]
     pub fn stats(&self) -> PathReport {
         *self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the proxy to end.
+    /// Tells the proxy, or link, to end.
     pub fn stop(&self) {
-        // A proxy that is gone already, or busy with more commands than it can take, is told by the
+        // One that is gone already, or busy with more commands than it can take, is told by the
         // first of these or ends anyway.
         let _ = self.send(Command::Stop);
     }
@@ -98,7 +92,7 @@ impl ProxyHandle {
     /// Changes what happens in a direction, from now on.
     ///
     /// # Errors
-    /// An impairment out of range (nothing changes then), or a proxy that has stopped.
+    /// An impairment out of range (nothing changes then), or a path that has stopped.
     pub fn set_impairments(
         &self,
         direction: Direction,
@@ -115,7 +109,7 @@ impl ProxyHandle {
     /// when the change is in force.
     ///
     /// # Errors
-    /// A name or value that makes no sense (nothing changes then), or a proxy that has stopped.
+    /// A name or value that makes no sense (nothing changes then), or a path that has stopped.
     pub fn change(&self, settings: BTreeMap<String, String>) -> Result<(), ProxyError> {
         let (sender, receiver) = sync_channel(1);
         self.send(Command::Change(settings, sender))?;
@@ -126,10 +120,12 @@ impl ProxyHandle {
     /// Moves all UDP clients to other ports, or addresses, as the upstream sees them.
     ///
     /// # Errors
-    /// A proxy that has stopped, or an upstream towards which there are no other addresses.
+    /// A path that has stopped or has no clients, or an upstream towards which there are no other
+    /// addresses.
     pub fn rebind(&self, kind: Rebind) -> Result<(), ProxyError> {
+        let upstream = self.upstream.ok_or(ProxyError::NoClients)?;
         if kind == Rebind::Address {
-            check_other_addresses(self.upstream)?;
+            check_other_addresses(upstream)?;
         }
         self.send(Command::Rebind(kind))
     }
@@ -137,7 +133,7 @@ impl ProxyHandle {
     fn send(&self, command: Command) -> Result<(), ProxyError> {
         match self.commands.try_send(command) {
             Ok(()) => {}
-            // The proxy is behind; waiting for room is right, since it takes all commands each turn.
+            // It is behind; waiting for room is right, since it takes all commands each turn.
             Err(TrySendError::Full(command)) => {
                 self.commands
                     .send(command)
@@ -147,7 +143,41 @@ impl ProxyHandle {
         }
         self.waker
             .wake()
-            .map_err(ProxyError::system("wake the proxy"))
+            .map_err(ProxyError::system("wake the thread of the path"))
+    }
+}
+
+/// A handle to a proxy, which may run on another thread. Clones reach the same proxy.
+#[derive(Debug, Clone)]
+pub struct ProxyHandle {
+    address: SocketAddr,
+    path: PathHandle,
+}
+
+impl ProxyHandle {
+    pub(crate) fn new(address: SocketAddr, upstream: SocketAddr, waker: Waker) -> (Self, Mailbox) {
+        let (path, mailbox) = PathHandle::new(Some(upstream), waker);
+        (Self { address, path }, mailbox)
+    }
+
+    /// Where clients connect and send to.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Deref for ProxyHandle {
+    type Target = PathHandle;
+
+    fn deref(&self) -> &PathHandle {
+        &self.path
+    }
+}
+
+impl From<ProxyHandle> for PathHandle {
+    fn from(handle: ProxyHandle) -> Self {
+        handle.path
     }
 }
 
@@ -184,7 +214,7 @@ impl SpawnedProxy {
     }
 }
 
-impl std::ops::Deref for SpawnedProxy {
+impl Deref for SpawnedProxy {
     type Target = ProxyHandle;
 
     fn deref(&self) -> &ProxyHandle {

@@ -12,25 +12,26 @@
 
 mod config;
 mod control;
-mod datagram;
-mod handle;
-mod log;
+pub(crate) mod datagram;
+pub(crate) mod handle;
+pub(crate) mod log;
 mod pipe;
 mod reactor;
 mod rebind;
 mod report;
-mod signals;
+pub(crate) mod signals;
 mod sockets;
+pub(crate) mod steering;
 mod tcp;
 mod tcp_faults;
-mod timer;
-mod token;
+pub(crate) mod timer;
+pub(crate) mod token;
 mod udp;
 mod udp_io;
 
 pub use config::{ProxyConfig, ProxyError};
 pub use control::serve_control;
-pub use handle::{ProxyHandle, SpawnedProxy};
+pub use handle::{PathHandle, ProxyHandle, SpawnedProxy};
 pub use reactor::Proxy;
 pub use rebind::{RebindTimes, Rebinding};
 pub use report::PathReport;

@@ -1,18 +1,15 @@
 //! The proxy's one thread: a poll, the two relays, and the path between their sockets.
 
-use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
 use mio::{Events, Poll, Waker};
-use tracing::{error, info};
+use tracing::info;
 
 use crate::Nanos;
 use crate::delay::duration_nanos;
-use crate::impairments::Impairments;
-use crate::knobs::{self, ChangeError};
 use crate::path::{Direction, Path};
 use crate::proxy::config::{ProxyConfig, ProxyError};
 use crate::proxy::datagram::Datagram;
@@ -21,6 +18,7 @@ use crate::proxy::log::DecisionLog;
 use crate::proxy::report::PathReport;
 use crate::proxy::signals::Signals;
 use crate::proxy::sockets;
+use crate::proxy::steering::{change, impair};
 use crate::proxy::tcp::TcpRelay;
 use crate::proxy::timer::{Clock, PreciseTimer};
 use crate::proxy::token::Source;
@@ -264,6 +262,8 @@ impl Proxy {
                 self.is_stopping |= self.signals.as_mut().is_some_and(Signals::received);
                 false
             }
+            // A proxy has none.
+            Source::Device(_) => false,
         };
         if has_more {
             self.unfinished.push(source);
@@ -304,26 +304,5 @@ impl Proxy {
                 self.udp.rebind_all(now, kind, &mut self.path, registry);
             }
         }
-    }
-}
-
-/// Changes what is named in both directions, or nothing.
-fn change(
-    path: &mut Path<Datagram>,
-    now: Nanos,
-    settings: &BTreeMap<String, String>,
-) -> Result<(), ChangeError> {
-    let mut up = path.up.impairments().clone();
-    let mut down = path.down.impairments().clone();
-    knobs::change(settings, &mut up, &mut down)?;
-    impair(path, now, Direction::Up, up);
-    impair(path, now, Direction::Down, down);
-    Ok(())
-}
-
-/// Changes one direction to impairments that have been validated.
-fn impair(path: &mut Path<Datagram>, now: Nanos, direction: Direction, impairments: Impairments) {
-    if let Err(error) = path.link_mut(direction).set_impairments(now, impairments) {
-        error!("{}-{error}", direction.name());
     }
 }

@@ -12,14 +12,14 @@ mod unix {
     use mio::{Interest, Registry};
     use signal_hook::consts::TERM_SIGNALS;
 
-    use crate::proxy::handle::ProxyHandle;
+    use crate::proxy::handle::PathHandle;
     use crate::proxy::token::Source;
 
     /// The signals that end the proxy.
     pub(crate) struct Signals(signal_hook_mio::v1_0::Signals);
 
     impl Signals {
-        pub(crate) fn new(registry: &Registry, _handle: &ProxyHandle) -> io::Result<Self> {
+        pub(crate) fn new(registry: &Registry, _handle: &PathHandle) -> io::Result<Self> {
             let mut signals = signal_hook_mio::v1_0::Signals::new(TERM_SIGNALS)?;
             registry.register(&mut signals, Source::Signals.into(), Interest::READABLE)?;
             Ok(Self(signals))
@@ -43,7 +43,7 @@ mod portable {
     use mio::Registry;
     use signal_hook::consts::TERM_SIGNALS;
 
-    use crate::proxy::handle::ProxyHandle;
+    use crate::proxy::handle::PathHandle;
 
     /// How often the watching thread looks whether a signal has come: no more than a flag may be touched
     /// where signals arrive.
@@ -53,7 +53,7 @@ mod portable {
     pub(crate) struct Signals;
 
     impl Signals {
-        pub(crate) fn new(_registry: &Registry, handle: &ProxyHandle) -> io::Result<Self> {
+        pub(crate) fn new(_registry: &Registry, handle: &PathHandle) -> io::Result<Self> {
             let came = Arc::new(AtomicBool::new(false));
             for signal in TERM_SIGNALS {
                 signal_hook::flag::register(*signal, Arc::clone(&came))?;

@@ -2,6 +2,8 @@
 
 use mio::Token;
 
+use crate::path::Direction;
+
 /// A source of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Source {
@@ -15,6 +17,8 @@ pub(crate) enum Source {
     Waker,
     /// A signal.
     Signals,
+    /// The device of a link at the end where packets of that direction come in.
+    Device(Direction),
     /// A UDP client's socket towards the upstream.
     Flow(Slot),
     /// A TCP client's connection.
@@ -77,6 +81,8 @@ impl From<Source> for Token {
             Source::Timer => fixed(2),
             Source::Waker => fixed(3),
             Source::Signals => fixed(4),
+            Source::Device(Direction::Up) => fixed(5),
+            Source::Device(Direction::Down) => fixed(6),
             Source::Flow(slot) => of(1, slot),
             Source::Client(slot) => of(2, slot),
             Source::Upstream(slot) => of(3, slot),
@@ -101,6 +107,8 @@ impl TryFrom<Token> for Source {
             (0, 2) => Self::Timer,
             (0, 3) => Self::Waker,
             (0, 4) => Self::Signals,
+            (0, 5) => Self::Device(Direction::Up),
+            (0, 6) => Self::Device(Direction::Down),
             (1, _) => Self::Flow(slot),
             (2, _) => Self::Client(slot),
             (3, _) => Self::Upstream(slot),
@@ -129,6 +137,8 @@ mod tests {
             Source::Timer,
             Source::Waker,
             Source::Signals,
+            Source::Device(Direction::Up),
+            Source::Device(Direction::Down),
             Source::Flow(slot),
             Source::Client(slot),
             Source::Upstream(slot),

@@ -52,8 +52,6 @@ pub(crate) enum End {
     Verified(Vec<u8>),
     /// The server ended it.
     Reset(StreamEnd),
-    /// The server refused it over control.
-    Refused(ControlError),
 }
 
 /// A headless client with an association.

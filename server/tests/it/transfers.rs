@@ -130,8 +130,10 @@ fn only_missing_segments_are_sent() {
         assert!(content[segment(index)] == bytes[segment(index)]);
     }
     for index in [0, 2, 3] {
+        // A cell may reach over the border.
+        let inside = &content[segment(index)][288..(1 << 20) - 288];
         assert!(
-            content[segment(index)].iter().all(|&byte| byte == 0),
+            inside.iter().all(|&byte| byte == 0),
             "{index} was not asked for"
         );
     }

@@ -256,14 +256,11 @@ impl Transfers {
         if self.flow.is_some() || self.stopping {
             return;
         }
-        // The address as it is, the zone of an IPv6 one included.
-        let mut server = peer;
-        if grant.udp_port != 0 {
-            server.set_port(grant.udp_port);
-        }
         let config = FlowConfig {
             encrypted: self.config.security.is_encrypted(),
-            server,
+            // UDP has the number that TCP was reached at: the grant's is the server's own, which is
+            // another one behind a relay or a forwarded port.
+            server: peer,
             initial_rtt: rtt,
             max_datagram: self.config.transfer.max_datagram,
             handshake_timeout: self.config.connect_for,
