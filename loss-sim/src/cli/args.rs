@@ -1,22 +1,16 @@
 //! The options, made from the table of impairments.
 
 use std::ffi::OsString;
-use std::fs;
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
 
-use clap::builder::{BoolishValueParser, Styles};
+use clap::builder::Styles;
 use clap::error::ErrorKind;
-use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command, Error};
+use clap::{Arg, Command, Error};
 
+use super::common::{self, Common, Output, resolve};
 use super::ctl;
-use crate::impairments::Impairments;
-use crate::knobs::{KNOBS, Knob};
-use crate::path::Direction;
+#[cfg(target_os = "linux")]
+use super::link;
 use crate::proxy::{ProxyConfig, RebindTimes, Rebinding, TcpFaults, Trigger};
-use crate::record::Script;
-use crate::scenario::Scenario;
 
 /// What the program is to do.
 #[derive(Debug)]
@@ -25,18 +19,19 @@ pub(super) enum Task {
     Relay(Box<Options>),
     /// Talk to a program that relays.
     Control(ctl::Request),
+    /// Relay between two namespaces.
+    #[cfg(target_os = "linux")]
+    Link(Box<link::Options>),
+    /// Run a program at one end of such a link.
+    #[cfg(target_os = "linux")]
+    Exec(link::Exec),
 }
 
 /// How to relay.
 #[derive(Debug)]
 pub(super) struct Options {
-    /// Where to listen for commands.
-    pub(super) control: Option<SocketAddr>,
     pub(super) config: ProxyConfig,
-    pub(super) stats_json: bool,
-    pub(super) ready_json: bool,
-    /// 0 is ordinary; more says more, less says less.
-    pub(super) verbosity: i8,
+    pub(super) output: Output,
 }
 
 const ABOUT: &str = "Relays TCP and UDP of one port to a server, and makes the network in between as bad \
@@ -67,10 +62,11 @@ Examples:
   columba-loss-sim --listen 127.0.0.1:9000 --upstream 127.0.0.1:11490 --control 127.0.0.1:9001
   columba-loss-sim ctl --control 127.0.0.1:9001 set loss=20% down-rate=5mbit
 
+  # Whole IP packets between two network namespaces, so that kernel TCP loses some too (Linux, root)
+  columba-loss-sim link --help
+
 Ends on SIGINT or SIGTERM. Exit codes: 0 ended so, 1 error, 2 wrong usage, 3 cannot listen, \
 7 cannot write the log.";
-
-const IMPAIRMENTS: &str = "Impairments (each also as --up-NAME and --down-NAME)";
 
 fn command() -> Command {
     let command = Command::new("columba-loss-sim")
@@ -81,6 +77,7 @@ fn command() -> Command {
         .subcommand_negates_reqs(true)
         .args_conflicts_with_subcommands(true)
         .subcommand(ctl::command())
+        .subcommands(link_command())
         .arg(
             Arg::new("listen")
                 .long("listen")
@@ -98,48 +95,25 @@ fn command() -> Command {
                 .env("COLUMBA_LOSS_SIM_UPSTREAM")
                 .required(true)
                 .help("The server to relay to, as HOST:PORT"),
-        )
-        .arg(
-            Arg::new("seed")
-                .long("seed")
-                .value_name("N")
-                .env("COLUMBA_LOSS_SIM_SEED")
-                .value_parser(clap::value_parser!(u64))
-                .default_value("0")
-                .help("The same seed and packets meet the same luck"),
-        )
-        .arg(
-            flag("stats-json")
-                .env("COLUMBA_LOSS_SIM_STATS_JSON")
-                .value_parser(BoolishValueParser::new())
-                .help("Print the counters as one JSON object on stdout at the end"),
-        )
-        .arg(
-            flag("ready-json")
-                .env("COLUMBA_LOSS_SIM_READY_JSON")
-                .value_parser(BoolishValueParser::new())
-                .help("Print one JSON line with the address on stdout when relaying"),
-        )
-        .arg(
-            flag("verbose")
-                .short('v')
-                .action(ArgAction::Count)
-                .help("Say more on stderr"),
-        )
-        .arg(
-            flag("quiet")
-                .short('q')
-                .conflicts_with("verbose")
-                .help("Say nothing but errors on stderr"),
         );
-    KNOBS.iter().fold(
-        command.args(path_arguments()).args(tcp_arguments()),
-        |command, knob| command.args(knob_arguments(knob)),
-    )
+    command
+        .args(common::arguments())
+        .args(rebind_arguments())
+        .args(common::path_arguments())
+        .args(tcp_arguments())
+        .args(common::knob_arguments())
 }
 
-/// What concerns the path as a whole.
-fn path_arguments() -> [Arg; 6] {
+/// The subcommand `link`, where there is one.
+fn link_command() -> Option<Command> {
+    #[cfg(target_os = "linux")]
+    return Some(link::command());
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
+/// Moves of clients.
+fn rebind_arguments() -> [Arg; 2] {
     let times = |name, variable| {
         Arg::new(name)
             .long(name)
@@ -149,33 +123,11 @@ fn path_arguments() -> [Arg; 6] {
             .value_parser(clap::value_parser!(RebindTimes))
             .help_heading("Path")
     };
-    let file = |name, variable| {
-        Arg::new(name)
-            .long(name)
-            .env(variable)
-            .hide_env(true)
-            .value_name("FILE")
-            .value_parser(clap::value_parser!(PathBuf))
-            .help_heading("Path")
-    };
     [
         times("rebind-port", "COLUMBA_LOSS_SIM_REBIND_PORT")
             .help("Move each UDP client to another port, as the server sees it, as a NAT that forgets does"),
         times("rebind-address", "COLUMBA_LOSS_SIM_REBIND_ADDRESS")
             .help("Move each UDP client to another address (IPv4 loopback servers only)"),
-        file("scenario", "COLUMBA_LOSS_SIM_SCENARIO")
-            .help("Follow a timeline of changes (TOML: [[step]] with at = \"2s\" and options by name)"),
-        Arg::new("control")
-            .long("control")
-            .env("COLUMBA_LOSS_SIM_CONTROL")
-            .hide_env(true)
-            .value_name("ADDR")
-            .help_heading("Path")
-            .help("Listen here for commands while relaying (HTTP and JSON; see `ctl --help`)"),
-        file("log", "COLUMBA_LOSS_SIM_LOG")
-            .help("Write down what becomes of each datagram"),
-        file("replay", "COLUMBA_LOSS_SIM_REPLAY")
-            .help("Repeat what such a log tells, datagram by datagram, for as long as it goes"),
     ]
 }
 
@@ -203,25 +155,6 @@ fn tcp_arguments() -> [Arg; 4] {
     ]
 }
 
-fn flag(name: &'static str) -> Arg {
-    Arg::new(name).long(name).action(ArgAction::SetTrue)
-}
-
-/// The three options of an impairment; only the one for both directions shows in the help.
-fn knob_arguments(knob: &'static Knob) -> impl Iterator<Item = Arg> {
-    let options = knob.names.into_iter().zip(knob.variables);
-    options.enumerate().map(|(index, (name, variable))| {
-        Arg::new(name)
-            .long(name)
-            .env(variable)
-            .hide_env(true)
-            .hide(index > 0)
-            .value_name(knob.value_name)
-            .help(knob.help)
-            .help_heading(IMPAIRMENTS)
-    })
-}
-
 /// Reads the arguments, the first of which is the program's name.
 pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Task, Error> {
     let mut command = command();
@@ -231,30 +164,22 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
     }
     let usage_error =
         |command: &mut Command, message: String| command.error(ErrorKind::ValueValidation, message);
+    #[cfg(target_os = "linux")]
+    if let Some(matches) = matches.subcommand_matches("link") {
+        let task = link::task(matches);
+        return task.map_err(|message| usage_error(&mut command, message));
+    }
     let text = |name: &str| matches.get_one::<String>(name).map_or("", String::as_str);
     let listen = resolve(text("listen"), None)
         .map_err(|why| usage_error(&mut command, format!("--listen: {why}")))?;
     let upstream = resolve(text("upstream"), Some(listen))
         .map_err(|why| usage_error(&mut command, format!("--upstream: {why}")))?;
-    let mut impairments = |direction| {
-        read_impairments(&matches, direction).map_err(|message| usage_error(&mut command, message))
-    };
-    let (up, down) = (impairments(Direction::Up)?, impairments(Direction::Down)?);
-    let scenario = matches
-        .get_one::<PathBuf>("scenario")
-        .map(|file| read_scenario(file, &up, &down))
-        .transpose()
-        .map_err(|message| usage_error(&mut command, message))?;
-    let replay = matches
-        .get_one::<PathBuf>("replay")
-        .map(|file| read_script(file))
-        .transpose()
-        .map_err(|message| usage_error(&mut command, message))?;
+    let common = Common::read(&matches).map_err(|message| usage_error(&mut command, message))?;
     let config = ProxyConfig {
         listen,
         upstream,
-        up,
-        down,
+        up: common.up,
+        down: common.down,
         tcp_faults: TcpFaults {
             cut: matches.get_one("tcp-cut").copied(),
             reset: matches.get_one("tcp-reset").copied(),
@@ -265,107 +190,15 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
             port: matches.get_one("rebind-port").copied(),
             address: matches.get_one("rebind-address").copied(),
         },
-        log: matches.get_one("log").cloned(),
-        replay,
-        scenario,
-        seed: matches.get_one("seed").copied().unwrap_or_default(),
+        log: common.log,
+        replay: common.replay,
+        scenario: common.scenario,
+        seed: common.seed,
     };
-    let louder = i8::try_from(matches.get_count("verbose")).unwrap_or(i8::MAX);
-    let control = matches
-        .get_one::<String>("control")
-        .map(|text| resolve(text, None))
-        .transpose()
-        .map_err(|why| usage_error(&mut command, format!("--control: {why}")))?;
     Ok(Task::Relay(Box::new(Options {
         config,
-        control,
-        stats_json: matches.get_flag("stats-json"),
-        ready_json: matches.get_flag("ready-json"),
-        verbosity: if matches.get_flag("quiet") {
-            -1
-        } else {
-            louder
-        },
+        output: common.output,
     })))
-}
-
-/// Finds an address by `HOST:PORT`, if there are several one of the same family as `like`.
-fn resolve(text: &str, like: Option<SocketAddr>) -> Result<SocketAddr, String> {
-    let addresses: Vec<_> = text
-        .to_socket_addrs()
-        .map_err(|error| format!("'{text}' is no HOST:PORT that can be found: {error}"))?
-        .collect();
-    let same_family =
-        |address: &&SocketAddr| like.is_none_or(|like| like.is_ipv4() == address.is_ipv4());
-    addresses
-        .iter()
-        .find(same_family)
-        .or(addresses.first())
-        .copied()
-        .ok_or_else(|| format!("'{text}' has no address"))
-}
-
-fn read_script(file: &Path) -> Result<Script, String> {
-    let name = file.display();
-    let text = fs::read_to_string(file)
-        .map_err(|error| format!("--replay: cannot read {name}: {error}"))?;
-    text.parse()
-        .map_err(|error| format!("--replay: {name}: {error}"))
-}
-
-fn read_scenario(file: &Path, up: &Impairments, down: &Impairments) -> Result<Scenario, String> {
-    let name = file.display();
-    let text = fs::read_to_string(file)
-        .map_err(|error| format!("--scenario: cannot read {name}: {error}"))?;
-    Scenario::parse(&text, up, down).map_err(|error| format!("--scenario: {name}: {error}"))
-}
-
-/// Which of a knob's names acts on a direction beside the general one.
-fn own_name(direction: Direction) -> usize {
-    match direction {
-        Direction::Up => 1,
-        Direction::Down => 2,
-    }
-}
-
-/// The impairments of a direction: what the environment says first, then the command line; each time
-/// first what is said of both directions.
-fn read_impairments(matches: &ArgMatches, direction: Direction) -> Result<Impairments, String> {
-    let mut impairments = Impairments::default();
-    for source in [ValueSource::EnvVariable, ValueSource::CommandLine] {
-        for knob in &KNOBS {
-            for index in [0, own_name(direction)] {
-                let name = knob.names[index];
-                if matches.value_source(name) != Some(source) {
-                    continue;
-                }
-                let text = matches.get_one::<String>(name).map_or("", String::as_str);
-                knob.set(&mut impairments, text).map_err(|error| {
-                    format!(
-                        "invalid value '{text}' for '--{name} <{}>': {error}",
-                        knob.value_name
-                    )
-                })?;
-            }
-        }
-    }
-    impairments
-        .validate()
-        .map_err(|error| describe(matches, direction, &error.to_string()))?;
-    Ok(impairments)
-}
-
-/// Names the option in an error of validation, as it was given.
-fn describe(matches: &ArgMatches, direction: Direction, error: &str) -> String {
-    let own_is_given = KNOBS.iter().any(|knob| {
-        let own = knob.names[own_name(direction)];
-        error.starts_with(&format!("{}:", knob.names[0])) && matches.value_source(own).is_some()
-    });
-    if own_is_given {
-        format!("--{}-{error}", direction.name())
-    } else {
-        format!("--{error}")
-    }
 }
 
 #[cfg(test)]
@@ -384,7 +217,7 @@ mod tests {
         let arguments = base.iter().chain(extra).map(OsString::from);
         match parse(arguments) {
             Ok(Task::Relay(options)) => Ok(options),
-            Ok(Task::Control(_)) => Err("control".into()),
+            Ok(_) => Err("something else".into()),
             Err(error) => Err(error.to_string()),
         }
     }
@@ -429,8 +262,8 @@ mod tests {
 
     #[test]
     fn quiet_and_verbose_exclude_each_other() {
-        assert_eq!(options(&["-vv"]).unwrap().verbosity, 2);
-        assert_eq!(options(&["-q"]).unwrap().verbosity, -1);
+        assert_eq!(options(&["-vv"]).unwrap().output.verbosity, 2);
+        assert_eq!(options(&["-q"]).unwrap().output.verbosity, -1);
         assert!(options(&["-q", "-v"]).is_err());
     }
 }

@@ -1,7 +1,11 @@
-//! The command line of `columba-loss-sim`: a thin layer over [`proxy`](crate::proxy).
+//! The command line of `columba-loss-sim`: a thin layer over [`proxy`](crate::proxy) and
+//! `ip_link`.
 
 mod args;
+mod common;
 mod ctl;
+#[cfg(target_os = "linux")]
+mod link;
 mod logging;
 
 use std::ffi::OsString;
@@ -14,6 +18,7 @@ use tracing::{error, info, warn};
 use crate::proxy::{PathReport, Proxy, ProxyError, serve_control};
 
 use args::Options;
+use common::Output;
 use ctl::CtlError;
 
 /// Exit codes: the same for all programs of the project.
@@ -24,7 +29,8 @@ mod exit {
     pub(super) const DISK: u8 = 7;
 }
 
-/// Runs the program with these arguments, of which the first is its name, until a signal ends it.
+/// Runs the program with these arguments, of which the first is its name, until a signal (or the end of a
+/// link's command or lifetime) ends it.
 ///
 /// Exit codes: 0 ended by a signal, 1 a general error, 2 wrong usage, 3 the address to listen on can't be
 /// had, 7 the log can't be written.
@@ -32,13 +38,23 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let options = match args::parse(arguments) {
         Ok(args::Task::Relay(options)) => options,
         Ok(args::Task::Control(request)) => return control(&request),
+        #[cfg(target_os = "linux")]
+        Ok(args::Task::Link(options)) => {
+            logging::start(options.verbosity());
+            return link::run(&options).unwrap_or_else(|failure| give_up(&failure));
+        }
+        #[cfg(target_os = "linux")]
+        Ok(args::Task::Exec(task)) => {
+            logging::start(0);
+            return give_up(&link::exec(&task));
+        }
         Err(error) => {
             // Help and version go to stdout and are no error; the rest goes to stderr.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { exit::USAGE } else { 0 });
         }
     };
-    logging::start(options.verbosity);
+    logging::start(options.output.verbosity);
     match relay(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -51,11 +67,20 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 ) => exit::USAGE,
                 Failure::Proxy(ProxyError::Listen { .. }) => exit::CANNOT_CONNECT,
                 Failure::Proxy(ProxyError::Log { .. }) => exit::DISK,
-                Failure::Proxy(ProxyError::System { .. } | ProxyError::Stopped)
+                Failure::Proxy(
+                    ProxyError::System { .. } | ProxyError::NoClients | ProxyError::Stopped,
+                )
                 | Failure::Output(_) => exit::GENERAL,
             })
         }
     }
+}
+
+/// Says why a link, or a program at its end, can't run.
+#[cfg(target_os = "linux")]
+fn give_up(failure: &link::Failure) -> ExitCode {
+    error!("{failure}");
+    ExitCode::from(failure.exit_code())
 }
 
 /// Asks something of a running proxy.
@@ -96,10 +121,11 @@ fn relay(options: &Options) -> Result<(), Failure> {
         options.config.upstream, options.config.seed
     );
     let control = options
+        .output
         .control
         .map(|address| serve_control(address, proxy.handle()))
         .transpose()?;
-    if options.ready_json {
+    if options.output.ready_json {
         let mut ready = json!({"event": "ready", "address": address.to_string()});
         if let Some(control) = control {
             ready["control"] = json!(control.to_string());
@@ -107,7 +133,7 @@ fn relay(options: &Options) -> Result<(), Failure> {
         print_line(&ready.to_string())?;
     }
     let report = proxy.run()?;
-    print_report(options, &report)?;
+    print_report(&options.output, &report)?;
     Ok(())
 }
 
@@ -125,11 +151,11 @@ fn allow_many_descriptors() {
     }
 }
 
-fn print_report(options: &Options, report: &PathReport) -> io::Result<()> {
-    if options.stats_json {
+fn print_report(output: &Output, report: &PathReport) -> io::Result<()> {
+    if output.stats_json {
         let line = serde_json::to_string(report).map_err(io::Error::from)?;
         print_line(&line)
-    } else if options.verbosity >= 0 {
+    } else if output.verbosity >= 0 {
         io::stderr().write_all(report.table().as_bytes())
     } else {
         Ok(())

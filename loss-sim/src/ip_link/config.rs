@@ -125,9 +125,12 @@ pub enum IpLinkError {
 
 impl IpLinkError {
     pub(super) fn system(action: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |error| match error.kind() {
-            ErrorKind::PermissionDenied => Self::Privileges { action, error },
-            _ => Self::System { action, error },
+        move |error| {
+            if error.kind() == ErrorKind::PermissionDenied {
+                Self::Privileges { action, error }
+            } else {
+                Self::System { action, error }
+            }
         }
     }
 }
