@@ -1,4 +1,5 @@
 //! What comes only after a long life: packet numbers beyond 32 bits, and keys that have served their time.
+#![expect(clippy::cast_possible_truncation, reason = "the numbers of tests are small")]
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
