@@ -1,6 +1,6 @@
 //! A server endpoint, its clients, and a path between them: one event loop in virtual time.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
@@ -112,7 +112,8 @@ impl Disk {
     /// These bytes are fetched again.
     fn forget(&mut self, stream: u32, range: Range<u64>) {
         let written = &mut self.files.get_mut(&stream).expect("a stream").1;
-        written[range.start as usize..range.end as usize].fill(false);
+        let end = written.len().min(range.end as usize);
+        written[range.start as usize..end].fill(false);
     }
 }
 
@@ -147,7 +148,7 @@ pub(crate) struct Peer {
     pub(crate) disk: Disk,
     pub(crate) address: SocketAddr,
     /// Stream → file, of downloads that are not complete.
-    pub(crate) open: HashMap<u32, u64>,
+    pub(crate) open: BTreeMap<u32, u64>,
     /// Segments on its disk that were verified: what a later association need not fetch.
     verified: HashSet<(u32, u32)>,
     pub(crate) complete: Vec<(u32, Duration)>,
@@ -262,7 +263,7 @@ impl World {
             path,
             disk: Disk::default(),
             address: SocketAddr::from(([10, 0, 1, index as u8], 40_000)),
-            open: HashMap::new(),
+            open: BTreeMap::new(),
             verified: HashSet::new(),
             complete: Vec::new(),
             resets: Vec::new(),
@@ -325,7 +326,10 @@ impl World {
             let mut missing = Vec::new();
             for segment in 0..layout.segments() {
                 if !peer.verified.contains(&(*stream, segment)) {
-                    peer.disk.forget(*stream, layout.segment_range(segment));
+                    // Whole cells are fetched: some bytes of the neighbours come along.
+                    let cells = layout.segment_cells(segment, 1);
+                    let range = layout.cell_offset(cells.start)..layout.cell_offset(cells.end);
+                    peer.disk.forget(*stream, range);
                     missing.push(SegmentRange {
                         first: segment,
                         count: 1,
