@@ -5,6 +5,7 @@
 //! when: see `monitor`), liveness after the links have healed. A failure prints the line that repeats it. `SIM_SEED=n`
 //! runs one seed, `SIM_SEEDS=n` so many from `SIM_FIRST` on.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use columba_core::congestion::Algorithm;
@@ -13,7 +14,7 @@ use columba_core::limits::IDLE_TIMEOUT;
 use columba_core::server::SourceKey;
 use columba_loss_sim::{Blackhole, BurstLoss, Distribution, Impairments, Random, Reorder};
 
-use crate::world::{Peer, Setup, World, noise};
+use crate::world::{CAPTURED_PACKETS, Peer, Setup, World, noise};
 
 const DEFAULT_SEEDS: u64 = 300;
 
@@ -134,6 +135,11 @@ enum Fault {
         peer: usize,
         bytes: u32,
     },
+    /// An eavesdropper sends one of the last packets again, perhaps before it arrives, perhaps from elsewhere.
+    Replay {
+        back: usize,
+        from: u8,
+    },
     /// The kernel refuses datagrams of this size.
     TooLarge {
         peer: usize,
@@ -244,6 +250,14 @@ impl Simulation {
                 self.then(gone, Fault::Warm { key });
             }
         }
+        if self.random.chance(0.3) {
+            for _ in 0..self.random.below(200) {
+                let furthest = pick(&mut self.random, &[1, 10, CAPTURED_PACKETS as u64]);
+                let back = self.random.below(furthest) as usize;
+                let from = self.random.below(4) as u8;
+                self.at(Fault::Replay { back, from });
+            }
+        }
         if self.random.chance(0.1) {
             let killed = self.at(Fault::RestartServer);
             for peer in 0..self.world.peers.len() {
@@ -301,6 +315,13 @@ impl Simulation {
                 }
             }
             Fault::Credit { peer, bytes } => world.peers[peer].association.set_credit(bytes),
+            Fault::Replay { back, from } => {
+                let from = match from {
+                    0 => world.peers[0].address,
+                    other => SocketAddr::from(([10, 66, 6, other], 666)),
+                };
+                world.replay(back, from);
+            }
             Fault::TooLarge { peer, bytes } => {
                 let address = world.peers[peer].address;
                 world.endpoint.on_too_large(now, address, bytes);

@@ -1,6 +1,6 @@
 //! A server endpoint, its clients, and a path between them: one event loop in virtual time.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
@@ -192,6 +192,8 @@ pub(crate) struct World {
     pub(crate) events: Vec<ServerEvent>,
     pub(crate) steps: u64,
     pub(crate) monitor: Monitor,
+    /// What went out lately, in both directions: an eavesdropper has it.
+    captured: VecDeque<(usize, Direction, Vec<u8>)>,
     buffer: Vec<u8>,
 }
 
@@ -233,6 +235,9 @@ impl Default for Setup {
 
 pub(crate) const SERVER: &str = "10.0.0.1:11490";
 
+/// Packets an eavesdropper remembers.
+pub(crate) const CAPTURED_PACKETS: usize = 200;
+
 impl World {
     pub(crate) fn new() -> Self {
         // Not zero: arithmetic around the start of time must work too.
@@ -245,6 +250,7 @@ impl World {
             events: Vec::new(),
             steps: 0,
             monitor: Monitor::default(),
+            captured: VecDeque::new(),
             buffer: vec![0; MAX_TRAIN_BYTES],
         }
     }
@@ -354,6 +360,31 @@ impl World {
         self.endpoint = Endpoint::new(self.now, 16);
     }
 
+    /// An eavesdropper sends captured packet `back` from the last again, upwards from `from`.
+    pub(crate) fn replay(&mut self, back: usize, from: SocketAddr) {
+        let Some(at) = self.captured.len().checked_sub(back + 1) else {
+            return;
+        };
+        let (index, direction, mut packet) = self.captured[at].clone();
+        let now = self.now;
+        match direction {
+            Direction::Up => {
+                if from == self.peers[index].address {
+                    self.monitor.server_receives(from, &packet);
+                } else {
+                    self.monitor.server_is_told(from, &packet);
+                }
+                self.endpoint.handle_datagram(now, from, None, &mut packet);
+            }
+            Direction::Down if self.peers[index].dead => {}
+            Direction::Down => {
+                let peer = &mut self.peers[index];
+                peer.association
+                    .handle_datagram(now, from, None, &mut packet, &mut peer.disk);
+            }
+        }
+    }
+
     /// What both directions of a peer's path do from now on.
     pub(crate) fn impair(&mut self, peer: usize, impairments: &Impairments) {
         let now = self.now.as_nanos();
@@ -394,9 +425,16 @@ impl World {
             let train = &self.buffer[..out.bytes];
             assert!(out.bytes <= MAX_TRAIN_BYTES && out.segment_bytes <= out.bytes);
             self.monitor.server_sent(&self.endpoint, &out, train);
-            let Some(peer) = self.peers.iter_mut().find(|peer| peer.address == out.to) else {
+            let Some(index) = self.peers.iter().position(|peer| peer.address == out.to) else {
                 continue;
             };
+            capture(
+                &mut self.captured,
+                index,
+                Direction::Down,
+                &train[..out.segment_bytes],
+            );
+            let peer = &mut self.peers[index];
             for packet in train.chunks(out.segment_bytes) {
                 peer.bytes_down += packet.len() as u64;
                 peer.push(Direction::Down, self.now, packet.to_vec());
@@ -428,6 +466,7 @@ impl World {
             let packet = self.buffer[..out.bytes].to_vec();
             assert!(peer.closed.is_none(), "nothing is sent after the end");
             self.monitor.client_sent(&packet);
+            capture(&mut self.captured, index, Direction::Up, &packet);
             peer.push(Direction::Up, now, packet);
         }
     }
@@ -438,6 +477,11 @@ impl World {
         while let Some(event) = peer.association.poll_event() {
             match event {
                 ClientEvent::Established => {}
+                // Queued before the stream was given up.
+                ClientEvent::SegmentComplete { stream, .. }
+                | ClientEvent::StreamComplete { stream }
+                | ClientEvent::StreamReset { stream, .. }
+                    if !peer.open.contains_key(&stream) => {}
                 ClientEvent::SegmentComplete { stream, segment } => {
                     check_segment(peer, &self.files, stream, segment);
                     peer.verified.insert((stream, segment));
@@ -575,6 +619,18 @@ impl World {
             .expect("open")
             .stats()
     }
+}
+
+fn capture(
+    captured: &mut VecDeque<(usize, Direction, Vec<u8>)>,
+    peer: usize,
+    direction: Direction,
+    packet: &[u8],
+) {
+    if captured.len() == CAPTURED_PACKETS {
+        captured.pop_front();
+    }
+    captured.push_back((peer, direction, packet.to_vec()));
 }
 
 /// The value that came with a segment is the one of the bytes that came.
