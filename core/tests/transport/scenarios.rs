@@ -92,7 +92,7 @@ fn rows() -> Vec<Row> {
         row("loss 30 %", 2 * MB, 0.50, |path| path.loss = 0.30),
         row("loss 50 %", 2 * MB, 0.30, |path| path.loss = 0.50),
         row("duplicates", 2 * MB, 0.75, |path| path.duplicate = 0.1),
-        row("jitter", 2 * MB, 0.30, |path| {
+        row("jitter", 2 * MB, 0.40, |path| {
             (path.jitter, path.distribution) = (20 * MS, Distribution::Normal);
         }),
         row("truncation", 2 * MB, 0.75, |path| path.truncate = 0.02),

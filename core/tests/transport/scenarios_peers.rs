@@ -211,10 +211,7 @@ fn random_acknowledgements_neither_break_nor_fatten_the_server() {
             }
         }
         assert!(memory_after(&world) <= before * 8, "seed {seed}");
-        ended += u32::from(matches!(
-            closed_by(&world),
-            Some(CloseReason::Violation(_))
-        ));
+        ended += u32::from(matches!(closed_by(&world), Some(CloseReason::Violation(_))));
     }
     println!("{ended} of 60 ended for a lie");
     assert!(ended > 30);
@@ -291,6 +288,7 @@ fn a_client_killed_at_any_point_resumes_from_its_disk() {
         let missing = missing_bytes(&world);
         world.reconnect(0);
         world.finish(transfer_time(4 * MIB, 0.0, 0.5) + 2000 * MS);
+        assert!(world.peers[0].disk.files[&1].0 == world.files.bytes(1));
         let fetched = world.peers[0].association.stats().new_bytes;
         assert!(
             fetched <= missing + 4 * 32 + 2 * 288,
@@ -335,6 +333,7 @@ fn a_server_killed_at_any_point_is_noticed_and_the_next_one_resumes() {
         let missing = missing_bytes(&world);
         world.reconnect(0);
         world.finish(transfer_time(4 * MIB, 0.0, 0.5) + 2000 * MS);
+        assert!(world.peers[0].disk.files[&1].0 == world.files.bytes(1));
         let fetched = world.peers[0].association.stats().new_bytes;
         assert!(fetched <= missing + 4 * 32 + 2 * 288, "{moment:?}");
     }
