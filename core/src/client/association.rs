@@ -94,10 +94,10 @@ pub(super) enum Phase {
 pub struct ClientAssociation {
     pub(super) config: ClientConfig,
     pub(super) phase: Phase,
-    pub(super) sealer: Sealer,
-    pub(super) opener: Opener,
+    pub(crate) sealer: Sealer,
+    pub(crate) opener: Opener,
     pub(super) received: ReceivedPackets,
-    pub(super) next_number: u64,
+    pub(crate) next_number: u64,
     pub(super) rtt: RttEstimator,
     pub(super) rtt_histogram: Histogram<u64>,
     pub(super) acks: AckSchedule,
@@ -261,7 +261,7 @@ impl ClientAssociation {
     }
 
     /// The shell is done with a stream: `status` 0 = verified and stored, else given up. The server is told, repeatedly
-    /// until it answers; success need not wait for that.
+    /// until it answers; success need not wait for that. Events of the stream that were queued before still come.
     pub fn finish_stream(&mut self, now: Timestamp, id: u32, status: u8) -> Option<StreamCounters> {
         let slot = self.by_id.remove(&id)?;
         let mut stream = self.streams.swap_remove(slot);

@@ -110,7 +110,20 @@ impl Monitor {
         if matches!(header.kind, Kind::HandshakeAck | Kind::PathResponse) {
             watched.proven.insert(from);
         }
-        watched.unproven.entry(from).or_default().0 += packet.len() as u64;
+        self.server_is_told(from, packet);
+    }
+
+    /// As `server_receives`, but by someone who has no keys and proves nothing.
+    pub(crate) fn server_is_told(&mut self, from: SocketAddr, packet: &[u8]) {
+        if let Ok(header) = ParsedHeader::parse(packet) {
+            let watched = self.watched.entry(header.association).or_default();
+            watched.unproven.entry(from).or_default().0 += packet.len() as u64;
+        }
+    }
+
+    /// The largest packet number the server has used.
+    pub(crate) fn last_down(&self, association: u32) -> u64 {
+        self.watched[&association].last_down.expect("it has sent")
     }
 
     pub(crate) fn delivered(&mut self) {

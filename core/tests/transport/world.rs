@@ -1,6 +1,6 @@
 //! A server endpoint, its clients, and a path between them: one event loop in virtual time.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
@@ -112,7 +112,8 @@ impl Disk {
     /// These bytes are fetched again.
     fn forget(&mut self, stream: u32, range: Range<u64>) {
         let written = &mut self.files.get_mut(&stream).expect("a stream").1;
-        written[range.start as usize..range.end as usize].fill(false);
+        let end = written.len().min(range.end as usize);
+        written[range.start as usize..end].fill(false);
     }
 }
 
@@ -147,7 +148,7 @@ pub(crate) struct Peer {
     pub(crate) disk: Disk,
     pub(crate) address: SocketAddr,
     /// Stream → file, of downloads that are not complete.
-    pub(crate) open: HashMap<u32, u64>,
+    pub(crate) open: BTreeMap<u32, u64>,
     /// Segments on its disk that were verified: what a later association need not fetch.
     verified: HashSet<(u32, u32)>,
     pub(crate) complete: Vec<(u32, Duration)>,
@@ -156,12 +157,23 @@ pub(crate) struct Peer {
     /// The client is gone: nothing goes in or out.
     pub(crate) dead: bool,
     pub(crate) bytes_down: u64,
-    /// Bit n set: the n-th datagram of this path, counted in both directions together, is dropped.
-    pub(crate) drop_first: u64,
+    /// Bit n set: the n-th datagram is dropped; see [`Peer::drop_next`].
+    drop_first: u64,
     datagrams: u32,
 }
 
 impl Peer {
+    /// Drops those of the next datagrams, of both directions together, whose bit is set.
+    pub(crate) fn drop_next(&mut self, bitmap: u64) {
+        (self.drop_first, self.datagrams) = (bitmap, 0);
+    }
+
+    /// Segments of a stream that are verified on its disk.
+    pub(crate) fn verified_segments(&self, stream: u32) -> usize {
+        let of_stream = |(of, _): &&(u32, u32)| *of == stream;
+        self.verified.iter().filter(of_stream).count()
+    }
+
     fn push(&mut self, direction: Direction, now: Timestamp, packet: Vec<u8>) {
         let number = self.datagrams;
         self.datagrams += 1;
@@ -180,6 +192,8 @@ pub(crate) struct World {
     pub(crate) events: Vec<ServerEvent>,
     pub(crate) steps: u64,
     pub(crate) monitor: Monitor,
+    /// What went out lately, in both directions: an eavesdropper has it.
+    captured: VecDeque<(usize, Direction, Vec<u8>)>,
     buffer: Vec<u8>,
 }
 
@@ -221,6 +235,9 @@ impl Default for Setup {
 
 pub(crate) const SERVER: &str = "10.0.0.1:11490";
 
+/// Packets an eavesdropper remembers.
+pub(crate) const CAPTURED_PACKETS: usize = 200;
+
 impl World {
     pub(crate) fn new() -> Self {
         // Not zero: arithmetic around the start of time must work too.
@@ -233,6 +250,7 @@ impl World {
             events: Vec::new(),
             steps: 0,
             monitor: Monitor::default(),
+            captured: VecDeque::new(),
             buffer: vec![0; MAX_TRAIN_BYTES],
         }
     }
@@ -251,7 +269,7 @@ impl World {
             path,
             disk: Disk::default(),
             address: SocketAddr::from(([10, 0, 1, index as u8], 40_000)),
-            open: HashMap::new(),
+            open: BTreeMap::new(),
             verified: HashSet::new(),
             complete: Vec::new(),
             resets: Vec::new(),
@@ -314,7 +332,10 @@ impl World {
             let mut missing = Vec::new();
             for segment in 0..layout.segments() {
                 if !peer.verified.contains(&(*stream, segment)) {
-                    peer.disk.forget(*stream, layout.segment_range(segment));
+                    // Whole cells are fetched: some bytes of the neighbours come along.
+                    let cells = layout.segment_cells(segment, 1);
+                    let range = layout.cell_offset(cells.start)..layout.cell_offset(cells.end);
+                    peer.disk.forget(*stream, range);
                     missing.push(SegmentRange {
                         first: segment,
                         count: 1,
@@ -337,6 +358,31 @@ impl World {
     /// The server's process dies and another takes its place: it knows nothing.
     pub(crate) fn restart_server(&mut self) {
         self.endpoint = Endpoint::new(self.now, 16);
+    }
+
+    /// An eavesdropper sends captured packet `back` from the last again, upwards from `from`.
+    pub(crate) fn replay(&mut self, back: usize, from: SocketAddr) {
+        let Some(at) = self.captured.len().checked_sub(back + 1) else {
+            return;
+        };
+        let (index, direction, mut packet) = self.captured[at].clone();
+        let now = self.now;
+        match direction {
+            Direction::Up => {
+                if from == self.peers[index].address {
+                    self.monitor.server_receives(from, &packet);
+                } else {
+                    self.monitor.server_is_told(from, &packet);
+                }
+                self.endpoint.handle_datagram(now, from, None, &mut packet);
+            }
+            Direction::Down if self.peers[index].dead => {}
+            Direction::Down => {
+                let peer = &mut self.peers[index];
+                peer.association
+                    .handle_datagram(now, from, None, &mut packet, &mut peer.disk);
+            }
+        }
     }
 
     /// What both directions of a peer's path do from now on.
@@ -379,9 +425,16 @@ impl World {
             let train = &self.buffer[..out.bytes];
             assert!(out.bytes <= MAX_TRAIN_BYTES && out.segment_bytes <= out.bytes);
             self.monitor.server_sent(&self.endpoint, &out, train);
-            let Some(peer) = self.peers.iter_mut().find(|peer| peer.address == out.to) else {
+            let Some(index) = self.peers.iter().position(|peer| peer.address == out.to) else {
                 continue;
             };
+            capture(
+                &mut self.captured,
+                index,
+                Direction::Down,
+                &train[..out.segment_bytes],
+            );
+            let peer = &mut self.peers[index];
             for packet in train.chunks(out.segment_bytes) {
                 peer.bytes_down += packet.len() as u64;
                 peer.push(Direction::Down, self.now, packet.to_vec());
@@ -413,6 +466,7 @@ impl World {
             let packet = self.buffer[..out.bytes].to_vec();
             assert!(peer.closed.is_none(), "nothing is sent after the end");
             self.monitor.client_sent(&packet);
+            capture(&mut self.captured, index, Direction::Up, &packet);
             peer.push(Direction::Up, now, packet);
         }
     }
@@ -423,6 +477,11 @@ impl World {
         while let Some(event) = peer.association.poll_event() {
             match event {
                 ClientEvent::Established => {}
+                // Queued before the stream was given up.
+                ClientEvent::SegmentComplete { stream, .. }
+                | ClientEvent::StreamComplete { stream }
+                | ClientEvent::StreamReset { stream, .. }
+                    if !peer.open.contains_key(&stream) => {}
                 ClientEvent::SegmentComplete { stream, segment } => {
                     check_segment(peer, &self.files, stream, segment);
                     peer.verified.insert((stream, segment));
@@ -560,6 +619,18 @@ impl World {
             .expect("open")
             .stats()
     }
+}
+
+fn capture(
+    captured: &mut VecDeque<(usize, Direction, Vec<u8>)>,
+    peer: usize,
+    direction: Direction,
+    packet: &[u8],
+) {
+    if captured.len() == CAPTURED_PACKETS {
+        captured.pop_front();
+    }
+    captured.push_back((peer, direction, packet.to_vec()));
 }
 
 /// The value that came with a segment is the one of the bytes that came.

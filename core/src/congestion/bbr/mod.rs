@@ -75,6 +75,10 @@ const AVERAGE_ROUNDS: u64 = 8;
 /// How many packets the recent loss is averaged over.
 const RECENT_PACKETS: f64 = 4_000.0;
 
+/// On a path whose delay varies, acknowledgements come bundled by so many times its variation from sample to sample,
+/// which may be far more than the least round trip.
+const JITTER_BUNDLES: u32 = 4;
+
 /// Packets that are declared lost stay in flight longer than others by about this many round trips.
 const LOSS_LINGER: f64 = 0.5;
 
@@ -225,7 +229,9 @@ impl Bbr {
 
     /// What bundled acknowledgements need on top of it, within reason.
     fn bundling(&self) -> u64 {
-        self.extra_acked.max().min(self.inflight_target(1.0))
+        let jitter = bytes_over(self.bandwidth(), self.queue.jitter() * JITTER_BUNDLES);
+        let most = self.inflight_target(1.0).max(jitter);
+        self.extra_acked.max().min(most)
     }
 
     fn average_loss(&mut self, packets: u32, lost: f64) {

@@ -104,6 +104,11 @@ impl QueueWatch {
         self.min_rtt
     }
 
+    /// The usual change from sample to sample.
+    pub(super) const fn jitter(&self) -> Duration {
+        self.jitter
+    }
+
     pub(super) const fn latest(&self) -> Duration {
         self.latest
     }
