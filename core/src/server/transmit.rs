@@ -18,6 +18,7 @@ use crate::congestion::CongestionController;
 use crate::endpoint::{Outgoing, ServerEvent};
 use crate::error::StreamEnd;
 use crate::limits::{MAX_TRAIN_BYTES, MAX_TRAIN_SEGMENTS};
+use crate::pacing::Pacer;
 use crate::packet_number::low_half;
 use crate::recovery::sent_packets::{Content, State};
 use crate::units::Timestamp;
@@ -101,10 +102,15 @@ impl ServerAssociation {
     }
 
     /// Bytes for which it is worth to wake up: a millisecond's worth, which is many packets in one send where the path
-    /// is fast, and never more than the window leaves.
+    /// is fast, and never more than the window leaves, or than a lower limit ever lets through at once.
     fn worthwhile(&self) -> u64 {
         let full = self.mtu.current() as u64;
-        self.pacer.quantum().min(self.window_room()).max(full)
+        let limit = self.limiter.as_ref().map_or(u64::MAX, Pacer::quantum);
+        self.pacer
+            .quantum()
+            .min(limit)
+            .min(self.window_room())
+            .max(full)
     }
 
     /// Bytes that may leave now, pacing included.
