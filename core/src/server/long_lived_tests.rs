@@ -1,5 +1,8 @@
 //! What comes only after a long life: packet numbers beyond 32 bits, and keys that have served their time.
-#![expect(clippy::cast_possible_truncation, reason = "the numbers of tests are small")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the numbers of tests are small"
+)]
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -217,7 +220,7 @@ fn packet_numbers_pass_32_bits() {
 #[test]
 fn keys_change_in_mid_transfer() {
     let [secrets, _] = both_secrets();
-    for (down, up) in [(200, 1000), (64, 16), (1000, 8)] {
+    for (down, up) in [(200, 1000), (150, 16), (1000, 8)] {
         let mut life = Life::new(&secrets);
         life.finish(|life| {
             // Set anew each turn: a change of datagram size sets it too.

@@ -29,7 +29,9 @@ impl Rebinding {
         match self {
             Self::Port => SocketAddr::new(address.ip(), port),
             Self::Address => SocketAddr::from(([10, 0, 9, round], port)),
-            Self::ThereAndBack => SocketAddr::new(address.ip(), 40_000 + u16::from(round.is_multiple_of(2))),
+            Self::ThereAndBack => {
+                SocketAddr::new(address.ip(), 40_000 + u16::from(round.is_multiple_of(2)))
+            }
         }
     }
 }
