@@ -55,7 +55,10 @@ impl Rig {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("COLUMBA_")) {
             command.env_remove(name);
         }
-        command.args(["-s", server]).arg("--state").arg(self.state.path());
+        command
+            .args(["-s", server])
+            .arg("--state")
+            .arg(self.state.path());
         if self.plaintext {
             command.arg("--plaintext");
         }
@@ -78,7 +81,10 @@ impl Rig {
 /// Bytes that differ everywhere, the same for the same seed.
 fn content(size: usize, seed: u64) -> Vec<u8> {
     let mut data = vec![0; size];
-    blake3::Hasher::new().update(&seed.to_be_bytes()).finalize_xof().fill(&mut data);
+    blake3::Hasher::new()
+        .update(&seed.to_be_bytes())
+        .finalize_xof()
+        .fill(&mut data);
     data
 }
 
@@ -104,7 +110,9 @@ fn tree(folder: &Path) -> Vec<(PathBuf, u64, blake3::Hash)> {
 
 fn lines(output: &Output) -> Vec<serde_json::Value> {
     let text = String::from_utf8(output.stdout.clone()).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 fn assert_code(output: &Output, code: i32, reason: &str) {
@@ -127,7 +135,10 @@ fn bad_path() -> Impairments {
         loss: 0.30,
         corrupt: 0.01,
         duplicate: 0.01,
-        reorder: Some(Reorder { probability: 0.01, delay: Duration::from_millis(3) }),
+        reorder: Some(Reorder {
+            probability: 0.01,
+            delay: Duration::from_millis(3),
+        }),
         delay: Duration::from_millis(2),
         ..Impairments::default()
     }
@@ -140,23 +151,48 @@ fn awkward_files_survive_a_third_lost_and_some_damaged() {
         let cell = 288;
         let packet = 5 * cell;
         let sizes = [
-            0, 1, cell - 1, cell, cell + 1, packet - 1, packet, packet + 1, MIB - 1, MIB, MIB + 1,
+            0,
+            1,
+            cell - 1,
+            cell,
+            cell + 1,
+            packet - 1,
+            packet,
+            packet + 1,
+            MIB - 1,
+            MIB,
+            MIB + 1,
         ];
         let folder = rig.share.path().join("with spaces/und Ümläuten/日本");
         std::fs::create_dir_all(&folder).unwrap();
         for (seed, size) in (0_u64..).zip(sizes) {
-            std::fs::write(folder.join(format!("{size} bytes.bin")), content(size, seed)).unwrap();
+            std::fs::write(
+                folder.join(format!("{size} bytes.bin")),
+                content(size, seed),
+            )
+            .unwrap();
         }
         let proxy = rig.behind(&bad_path());
         let server = proxy.address().to_string();
         let output = rig
-            .get(&server, &["with spaces", "--max-datagram", "1472"], rig.target.path())
+            .get(
+                &server,
+                &["with spaces", "--max-datagram", "1472"],
+                rig.target.path(),
+            )
             .output()
             .unwrap();
         assert_code(&output, 0, "");
-        assert_eq!(tree(rig.target.path()), tree(rig.share.path()), "plaintext: {plaintext}");
+        assert_eq!(
+            tree(rig.target.path()),
+            tree(rig.share.path()),
+            "plaintext: {plaintext}"
+        );
         let report = proxy.stop().unwrap();
-        assert!(report.down.lost > 100 && report.down.corrupted > 5, "{report:?}");
+        assert!(
+            report.down.lost > 100 && report.down.corrupted > 5,
+            "{report:?}"
+        );
         assert!(report.up.lost > 5, "{report:?}");
     }
 }
@@ -176,11 +212,17 @@ fn a_thousand_small_files_come_in_one_association() {
         ..Impairments::default()
     });
     let server = proxy.address().to_string();
-    let output = rig.get(&server, &["small"], rig.target.path()).output().unwrap();
+    let output = rig
+        .get(&server, &["small"], rig.target.path())
+        .output()
+        .unwrap();
     assert_code(&output, 0, "");
     assert_eq!(lines(&output).len(), 1000);
     assert_eq!(tree(rig.target.path()), tree(rig.share.path()));
-    let stats = rig.columba(&rig.address(), &["stats", "--json"]).output().unwrap();
+    let stats = rig
+        .columba(&rig.address(), &["stats", "--json"])
+        .output()
+        .unwrap();
     let stats = &lines(&stats)[0];
     assert_eq!(stats["transfers"]["opened"], 1, "{stats}");
 }
@@ -196,18 +238,31 @@ fn a_killed_download_goes_on_with_what_it_had() {
         ..Impairments::default()
     });
     let server = proxy.address().to_string();
-    let mut first = rig.get(&server, &["big.bin"], rig.target.path()).spawn().unwrap();
+    let mut first = rig
+        .get(&server, &["big.bin"], rig.target.path())
+        .spawn()
+        .unwrap();
     let resume_map = rig.target.path().join("big.bin.part.columba");
     until("a verified segment on disk", || resume_map.exists());
     first.kill().unwrap();
     first.wait().unwrap();
-    assert!(!rig.target.path().join("big.bin").exists(), "no partial file under the final name");
+    assert!(
+        !rig.target.path().join("big.bin").exists(),
+        "no partial file under the final name"
+    );
 
-    let output = rig.get(&server, &["big.bin"], rig.target.path()).output().unwrap();
+    let output = rig
+        .get(&server, &["big.bin"], rig.target.path())
+        .output()
+        .unwrap();
     assert_code(&output, 0, "");
     let report = &lines(&output)[0];
     assert!(report["resumed_bytes"].as_u64().unwrap() > 0, "{report}");
-    assert_eq!(tree(rig.target.path()), tree(rig.share.path()), "and nothing is left over");
+    assert_eq!(
+        tree(rig.target.path()),
+        tree(rig.share.path()),
+        "and nothing is left over"
+    );
 }
 
 #[test]
@@ -237,9 +292,15 @@ fn two_hundred_talk_while_twenty_download() {
     }
     let output = swarm.wait_with_output().unwrap();
     assert_code(&output, 0, "");
-    let done = lines(&output).into_iter().find(|line| line["event"] == "done").unwrap();
+    let done = lines(&output)
+        .into_iter()
+        .find(|line| line["event"] == "done")
+        .unwrap();
     assert_eq!(done["delivered"], done["expected"], "{done}");
-    let (sent, delivered) = (done["sent"].as_u64().unwrap(), done["delivered"].as_u64().unwrap());
+    let (sent, delivered) = (
+        done["sent"].as_u64().unwrap(),
+        done["delivered"].as_u64().unwrap(),
+    );
     assert!(sent > 300 && delivered == sent * 200, "{done}");
 }
 
@@ -257,11 +318,19 @@ fn refusals_have_their_exit_code_and_say_what_to_do() {
         all.extend(arguments);
         rig.columba(&server, &all).output().unwrap()
     };
-    assert_code(&rig.columba(&server, &["ls"]).output().unwrap(), 4, "password");
+    assert_code(
+        &rig.columba(&server, &["ls"]).output().unwrap(),
+        4,
+        "password",
+    );
     assert_code(&with(&wrong, &["ls"]), 4, "password");
     assert_code(&with(&password, &["ls"]), 0, "");
     assert_code(&with(&password, &["get", "nothing.bin"]), 5, "nothing.bin");
-    assert_code(&with(&password, &["-n", "two words", "say", "x"]), 2, "one word");
+    assert_code(
+        &with(&password, &["-n", "two words", "say", "x"]),
+        2,
+        "one word",
+    );
     let pin = "0".repeat(64);
     assert_code(&with(&password, &["--fingerprint", &pin, "ls"]), 4, "key");
 
