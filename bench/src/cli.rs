@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::bulk::BulkArgs;
 use crate::demo::DemoArgs;
 use crate::sparse::SparseArgs;
-use crate::stage::Interrupted;
+use crate::stage::{BadUsage, Interrupted, USAGE};
 use crate::{Arguments, bulk, demo, exit_code, report, roles, sparse};
 
 const BENCH_EXAMPLES: &str = "\
@@ -78,15 +78,18 @@ pub fn demo_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     conclude(demo::run(&DemoCli::parse_from(arguments).demo))
 }
 
-/// 0: all went well; 1: it did not; 130 and 143: stopped by a signal.
+/// 0: all went well; 1: it did not; 2: wrong usage; 130 and 143: stopped by a signal.
 fn conclude(outcome: anyhow::Result<bool>) -> ExitCode {
     match outcome {
         Ok(ok) => exit_code(ok),
         Err(error) => {
             report::complain(&format!("error: {error:#}"));
-            match error.downcast_ref::<Interrupted>() {
-                Some(interrupted) => ExitCode::from(interrupted.exit_code()),
-                None => ExitCode::FAILURE,
+            if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
+                ExitCode::from(interrupted.exit_code())
+            } else if error.is::<BadUsage>() {
+                ExitCode::from(USAGE)
+            } else {
+                ExitCode::FAILURE
             }
         }
     }

@@ -1,15 +1,15 @@
 //! Workloads with real processes: a server, clients, and a bad network in between.
 //!
-//! Both programs start themselves again under hidden names ([`roles`]) and so need nothing else built. Read [`stage`]
+//! Both programs start themselves again under hidden names (`roles`) and so need nothing else built. Read `stage`
 //! first: it owns the temporary folder, the processes and everything they say, and ends them whatever happens.
 //!
-//! - [`cli`]: the command lines.
-//! - [`demo`]: chat and downloads over a path that loses packets, with every hash checked.
-//! - [`bulk`]: one large download, as fast as it goes.
-//! - [`sparse`]: a file beyond 4 GiB.
-//! - [`session`]: a server, perhaps a bad network before it, and how clients reach them.
-//! - [`download`]: the receiving process of all workloads: the client's engine, which tells its progress.
-//! - [`processes`]: one child process; [`os`]: what the operating system has to do with it.
+//! - `cli`: the command lines.
+//! - `demo`: chat and downloads over a path that loses packets, with every hash checked.
+//! - `bulk`: one large download, as fast as it goes.
+//! - `sparse`: a file beyond 4 GiB.
+//! - `session`: a server, perhaps a bad network before it, and how clients reach them.
+//! - `download`: the receiving process of all workloads: the client's engine, which tells its progress.
+//! - `processes`: one child process; `os`: what the operating system has to do with it.
 
 mod bulk;
 mod cli;

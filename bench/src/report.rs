@@ -42,7 +42,7 @@ impl Spread {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
         let middle = sorted.len() / 2;
-        let median = if sorted.len() % 2 == 0 {
+        let median = if sorted.len().is_multiple_of(2) {
             f64::midpoint(*sorted.get(middle.checked_sub(1)?)?, *sorted.get(middle)?)
         } else {
             *sorted.get(middle)?

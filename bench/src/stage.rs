@@ -41,6 +41,21 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
+/// A process refused its arguments, which came from ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BadUsage(String);
+
+impl fmt::Display for BadUsage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadUsage {}
+
+/// The exit code of all our programs for wrong usage.
+pub(crate) const USAGE: u8 = 2;
+
 /// The processes of a workload and their folder.
 #[derive(Debug)]
 pub(crate) struct Stage {
@@ -122,10 +137,16 @@ impl Stage {
                 Some(Heard::Closed { from }) if from == id => {
                     let process = self.process(id);
                     let status = process.wait(PATIENCE)?;
+                    let words = process.last_words();
+                    if status.code() == Some(USAGE.into()) {
+                        bail!(BadUsage(format!(
+                            "the {} refuses to start:{words}",
+                            process.name()
+                        )));
+                    }
                     bail!(
-                        "the {} ended without {what} ({status}){}",
-                        process.name(),
-                        process.last_words()
+                        "the {} ended without {what} ({status}){words}",
+                        process.name()
                     );
                 }
                 Some(_) => {}

@@ -5,7 +5,8 @@
 
 use std::ops::Range;
 
-const CHUNK_CELLS: u32 = 4096;
+/// Cells of one chunk.
+pub const CHUNK_CELLS: u32 = 4096;
 const CHUNK_WORDS: usize = CHUNK_CELLS as usize / 64;
 
 type Bitmap = Box<[u64; CHUNK_WORDS]>;

@@ -168,6 +168,13 @@ impl Endpoint {
             .map(|entry| &entry.association)
     }
 
+    #[cfg(test)]
+    pub(crate) fn association_mut(&mut self, id: u32) -> &mut ServerAssociation {
+        let slot = self.by_id[&id] as usize;
+        let entry = self.entries[slot].as_mut().expect("in use");
+        &mut entry.association
+    }
+
     /// All associations.
     pub fn associations(&self) -> impl Iterator<Item = &ServerAssociation> {
         self.entries

@@ -51,6 +51,9 @@ pub const MAX_DONE_ENTRIES: usize = 128;
 
 /// Streams of one association that are started and not finished, at most.
 pub const MAX_STREAMS: usize = 1 << 16;
+/// Chunks of 4096 cells that the streams of one association may have together: those of one largest file. Each costs
+/// 16 bytes.
+pub const MAX_STREAM_CHUNKS: u32 = 1 << 20;
 /// Largest stream number.
 pub const MAX_STREAM_ID: u32 = (1 << 24) - 1;
 /// Missing ranges in one start of a stream at most.

@@ -202,7 +202,7 @@ fn transfer(
 
 fn show(progress: &Progress, message: Option<chat::Arrived>) {
     if let Some(message) = message
-        && message.number % SHOWN_MESSAGES == 0
+        && message.number.is_multiple_of(SHOWN_MESSAGES)
     {
         let latency = message.latency.as_secs_f64() * 1e3;
         progress.say(&format!("  {} ({latency:.1} ms)", message.text));

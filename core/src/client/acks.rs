@@ -12,8 +12,8 @@ use crate::units::Timestamp;
 
 /// An ACK waits no shorter than this: timers are no finer.
 const MIN_ACK_DELAY: Duration = Duration::from_micros(100);
-/// Words of packet numbers repeated from earlier ACKs: those of this many ACKs.
-const REPEATED_ACKS: usize = 4;
+/// Words of packet numbers repeated from earlier ACKs: those of this many ACKs, one and a half round trips' worth.
+const REPEATED_ACKS: usize = 12;
 
 /// The schedule of acknowledgements.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(crate) struct AckSchedule {
     round_packets: u32,
     /// First word that each of the last ACKs was fresh from.
     fresh_from: [u64; REPEATED_ACKS],
+    /// Lowest word that changed since the last ACK: late packets are reported too.
+    lowest_touched: u64,
     recent: [u32; MAX_ACK_STREAMS],
 }
 
@@ -44,6 +46,7 @@ impl AckSchedule {
             round_start: now,
             round_packets: 0,
             fresh_from: [0; REPEATED_ACKS],
+            lowest_touched: u64::MAX,
             recent: [0; MAX_ACK_STREAMS],
         }
     }
@@ -53,10 +56,12 @@ impl AckSchedule {
         &mut self,
         now: Timestamp,
         rtt: Duration,
+        number: u64,
         is_largest: bool,
         gap: bool,
         eliciting: bool,
     ) {
+        self.lowest_touched = self.lowest_touched.min(number / 64);
         if is_largest {
             self.largest_at = now;
         }
@@ -85,6 +90,11 @@ impl AckSchedule {
     /// Packets per ACK: eight ACKs per round trip, within bounds.
     fn every(&self) -> u32 {
         (self.per_round / 8).clamp(2, MAX_ACK_EVERY)
+    }
+
+    /// The next ACK is due at once: it carries news of another kind.
+    pub(crate) const fn request(&mut self) {
+        self.deadline = Some(Timestamp::ZERO);
     }
 
     /// When an ACK is due.
@@ -122,9 +132,11 @@ impl AckSchedule {
         self.deadline = None;
         self.last_sent = Some(now);
         let last = received.largest().unwrap_or(0) / 64;
-        let oldest = self.fresh_from[REPEATED_ACKS - 1];
+        let fresh = self.lowest_touched.min(last);
+        self.lowest_touched = u64::MAX;
         self.fresh_from.rotate_right(1);
-        self.fresh_from[0] = last;
+        self.fresh_from[0] = fresh;
+        let oldest = self.fresh_from.iter().copied().min().unwrap_or(last);
         let words = usize::try_from(last.saturating_sub(oldest) + 1).unwrap_or(MAX_ACK_WORDS);
         words.clamp(1, MAX_ACK_WORDS)
     }
@@ -143,9 +155,9 @@ mod tests {
     #[test]
     fn the_second_packet_is_acknowledged_at_once_and_one_alone_after_a_quarter() {
         let mut schedule = AckSchedule::new(at(0));
-        schedule.on_packet(at(0), RTT, true, false, true);
+        schedule.on_packet(at(0), RTT, 0, true, false, true);
         assert_eq!(schedule.deadline(), Some(at(10_000)));
-        schedule.on_packet(at(5), RTT, true, false, true);
+        schedule.on_packet(at(5), RTT, 1, true, false, true);
         assert_eq!(schedule.deadline(), Some(at(5)));
     }
 
@@ -157,7 +169,7 @@ mod tests {
         for number in 0..8_000 {
             now += 50; // 800 packets a round trip
             received.insert(number);
-            schedule.on_packet(at(now), RTT, true, false, true);
+            schedule.on_packet(at(now), RTT, number, true, false, true);
             if schedule
                 .deadline()
                 .is_some_and(|deadline| deadline <= at(now))
@@ -175,10 +187,10 @@ mod tests {
         let mut schedule = AckSchedule::new(at(0));
         let mut received = ReceivedPackets::default();
         received.insert(0);
-        schedule.on_packet(at(0), RTT, true, true, true);
+        schedule.on_packet(at(0), RTT, 0, true, true, true);
         assert_eq!(schedule.deadline(), Some(at(0)));
         schedule.on_ack_sent(at(0), &received);
-        schedule.on_packet(at(100), RTT, true, true, true);
+        schedule.on_packet(at(100), RTT, 2, true, true, true);
         assert_eq!(schedule.deadline(), Some(at(5_000)));
     }
 
@@ -187,11 +199,34 @@ mod tests {
         let mut schedule = AckSchedule::new(at(0));
         let mut received = ReceivedPackets::default();
         let mut words = Vec::new();
-        for ack in 1..=6_u64 {
+        for ack in 1..=16_u64 {
             received.insert(ack * 128);
+            schedule.on_packet(at(ack), RTT, ack * 128, true, true, true);
             words.push(schedule.on_ack_sent(at(ack), &received));
         }
-        assert_eq!(words, [3, 5, 7, 9, 9, 9]);
+        assert_eq!(words[..3], [3, 5, 7]);
+        assert_eq!(words[13..], [23, 23, 23]);
+    }
+
+    #[test]
+    fn a_late_packet_is_reported_however_late_it_is() {
+        let mut schedule = AckSchedule::new(at(0));
+        let mut received = ReceivedPackets::default();
+        for number in 0..4000 {
+            if number != 100 {
+                received.insert(number);
+            }
+        }
+        for ack in 0..20 {
+            schedule.on_packet(at(ack), RTT, 3999, true, false, true);
+            schedule.on_ack_sent(at(ack), &received);
+        }
+        received.insert(100);
+        schedule.on_packet(at(30), RTT, 100, false, true, true);
+        assert_eq!(
+            schedule.on_ack_sent(at(30), &received),
+            3999 / 64 - 100 / 64 + 1
+        );
     }
 
     #[test]

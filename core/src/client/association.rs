@@ -24,6 +24,9 @@ use crate::wire::{Kind, StreamStatus};
 /// CLOSE is sent so often at most; then the association ends without an answer.
 pub(super) const CLOSE_TRIES: u32 = 4;
 
+/// Less credit than this holds the server back whatever the size of its packets.
+const SCARCE_CREDIT_BYTES: u32 = 65_507;
+
 /// What control granted, and what the client wants.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
@@ -91,10 +94,10 @@ pub(super) enum Phase {
 pub struct ClientAssociation {
     pub(super) config: ClientConfig,
     pub(super) phase: Phase,
-    pub(super) sealer: Sealer,
-    pub(super) opener: Opener,
+    pub(crate) sealer: Sealer,
+    pub(crate) opener: Opener,
     pub(super) received: ReceivedPackets,
-    pub(super) next_number: u64,
+    pub(crate) next_number: u64,
     pub(super) rtt: RttEstimator,
     pub(super) rtt_histogram: Histogram<u64>,
     pub(super) acks: AckSchedule,
@@ -285,7 +288,12 @@ impl ClientAssociation {
     }
 
     /// Bytes the server may have in flight from now on (flow control).
+    /// When there was next to none before, an ACK tells the server at once.
     pub const fn set_credit(&mut self, credit: u32) {
+        let scarce = self.config.credit < SCARCE_CREDIT_BYTES;
+        if scarce && credit >= SCARCE_CREDIT_BYTES && matches!(self.phase, Phase::Open) {
+            self.acks.request();
+        }
         self.config.credit = credit;
     }
 

@@ -89,7 +89,7 @@ impl ClientAssociation {
         }
         let (largest, gap) = (number >= expected, number != expected);
         self.acks
-            .on_packet(now, self.rtt.srtt(), largest, gap, eliciting);
+            .on_packet(now, self.rtt.srtt(), number, largest, gap, eliciting);
     }
 
     pub(super) fn on_small(
@@ -133,7 +133,12 @@ impl ClientAssociation {
             }
             Kind::Close => {
                 Close::ref_from_bytes(body).map_err(|_| DropReason::Unparsable)?;
-                self.end(CloseReason::Peer);
+                let closing = self.phase == Phase::Closing;
+                self.end(if closing {
+                    CloseReason::Finished
+                } else {
+                    CloseReason::Peer
+                });
             }
             Kind::CloseAck => {
                 if self.phase == Phase::Closing {

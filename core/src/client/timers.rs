@@ -21,6 +21,9 @@ impl ClientAssociation {
             Phase::Open => idle.min(self.ping_at),
             Phase::Closing => self.repeat_at,
         };
+        if self.phase == Phase::Connecting {
+            return Some(next);
+        }
         if let Some(deadline) = self.acks.deadline() {
             next = next.min(deadline);
         }

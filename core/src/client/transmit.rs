@@ -30,13 +30,14 @@ impl ClientAssociation {
             .clamp(MIN_DATAGRAM_BYTES, MAX_DATAGRAM_BYTES);
         let tag = self.sealer.tag_bytes();
         let size = |cells: u16| {
-            let bytes = DATA_HEADER_BYTES + usize::from(cells * self.config.cell_bytes) + tag;
+            let bytes =
+                DATA_HEADER_BYTES + usize::from(cells) * usize::from(self.config.cell_bytes) + tag;
             bytes.min(max)
         };
         if self.tries < 2 {
-            [size(CELLS_LADDER[2]), size(CELLS_LADDER[1])]
+            [size(CELLS_LADDER[3]), size(CELLS_LADDER[2])]
         } else {
-            [size(CELLS_LADDER[1]), MIN_DATAGRAM_BYTES]
+            [size(CELLS_LADDER[2]), MIN_DATAGRAM_BYTES]
         }
     }
 

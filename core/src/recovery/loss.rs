@@ -27,8 +27,9 @@ pub struct LossDetector {
     /// Widening of the reordering window in quarters of the minimum RTT, beyond the first.
     extra_quarters: u32,
     recoveries_left: u32,
-    /// A round of losses lasts until a packet sent after this is acknowledged.
-    round_end: Timestamp,
+    /// Recoveries and spurious losses each count once a round trip.
+    recovery_end: Timestamp,
+    spurious_end: Timestamp,
 }
 
 impl LossDetector {
@@ -43,20 +44,20 @@ impl LossDetector {
 
     /// A packet that was declared lost has been acknowledged after all; once per ACK is enough.
     pub fn on_spurious(&mut self, now: Timestamp) {
-        if now < self.round_end {
+        if now < self.spurious_end {
             return;
         }
-        self.round_end = now + self.rtt;
+        self.spurious_end = now + self.rtt;
         self.extra_quarters = (self.extra_quarters + 1).min(64);
         self.recoveries_left = PERSIST_RECOVERIES;
     }
 
     /// Packets were declared lost; counted once per round trip.
     pub fn on_recovery(&mut self, now: Timestamp) {
-        if now < self.round_end {
+        if now < self.recovery_end {
             return;
         }
-        self.round_end = now + self.rtt;
+        self.recovery_end = now + self.rtt;
         self.recoveries_left = self.recoveries_left.saturating_sub(1);
         if self.recoveries_left == 0 {
             self.extra_quarters = 0;

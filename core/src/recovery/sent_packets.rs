@@ -119,6 +119,17 @@ impl Default for SentPackets {
 }
 
 impl SentPackets {
+    /// As after `number` packets, all of them settled long since.
+    #[cfg(test)]
+    pub(crate) fn starting_at(number: u64) -> Self {
+        Self {
+            head: number,
+            next: number,
+            oldest: number,
+            ..Self::default()
+        }
+    }
+
     /// The packet number of the next transmission.
     #[must_use]
     pub const fn next_number(&self) -> u64 {

@@ -276,14 +276,20 @@ impl ServerAssociation {
         self.report_loss(event);
     }
 
-    /// Gives up everything in flight: the path was silent for several timeouts, or moved.
-    pub(crate) fn declare_all_lost(&mut self, now: Timestamp) {
+    /// Gives up everything in flight: the path was silent for several timeouts, or moved. Only what says something
+    /// about congestion is reported to the controller.
+    pub(crate) fn give_up_in_flight(&mut self, now: Timestamp, report: bool) {
         let mut event = LossEvent {
             now,
             ..LossEvent::default()
         };
         while let Some(number) = self.sent.oldest_in_flight().map(|(number, _)| number) {
-            self.lose(now, number, &mut event);
+            if report {
+                self.lose(now, number, &mut event);
+            } else {
+                let record = self.sent.declare_lost(number);
+                self.requeue(&record);
+            }
         }
         self.report_loss(event);
     }
@@ -336,7 +342,7 @@ impl ServerAssociation {
                 }
             }
             Content::Reset { stream, code } => {
-                self.push_control(super::association::ControlPacket::Reset { stream, code });
+                self.resets.push_back((stream, code));
             }
             Content::Probe | Content::Skipped => {}
         }

@@ -8,15 +8,15 @@ use std::time::Duration;
 use super::path::{Candidate, token_of};
 use super::send_stream::{Blocked, SendStream};
 use super::source::SourceKey;
-use crate::cell_set::ChunkPool;
+use crate::cell_set::{CHUNK_CELLS, ChunkPool};
 use crate::congestion::delivery_rate::DeliveryRate;
 use crate::congestion::{Algorithm, CongestionController, Controller};
 use crate::endpoint::ServerEvent;
 use crate::error::{CloseReason, ConfigError, StreamEnd};
 use crate::layout::{SegmentRange, StreamLayout};
 use crate::limits::{
-    IDLE_TIMEOUT, INITIAL_RTT, KEEP_ALIVE, MAX_DATAGRAM_BYTES, MAX_STREAM_ID, MAX_STREAMS,
-    MIN_DATAGRAM_BYTES,
+    IDLE_TIMEOUT, INITIAL_RTT, KEEP_ALIVE, MAX_DATAGRAM_BYTES, MAX_STREAM_CHUNKS, MAX_STREAM_ID,
+    MAX_STREAMS, MIN_DATAGRAM_BYTES,
 };
 use crate::mtu::Mtu;
 use crate::pacing::Pacer;
@@ -29,8 +29,8 @@ use crate::stats::{DropCounters, SenderStats};
 use crate::units::Timestamp;
 use crate::wire::{DATA_HEADER_BYTES, Kind, StreamStatus};
 
-/// Cells per packet that are tried as datagram sizes: about 900, 1200, 1500, 9000 and 65,507 bytes.
-pub const CELLS_LADDER: [u16; 5] = [3, 4, 5, 31, 227];
+/// Cells per packet that are tried as datagram sizes: about 300, 900, 1200, 1500, 9000 and 65,507 bytes.
+pub const CELLS_LADDER: [u16; 6] = [1, 3, 4, 5, 31, 227];
 /// A closed association still answers CLOSE for so many probe timeouts.
 const LINGER_PTOS: u32 = 3;
 /// Small packets waiting to be sent at most; the peer repeats what is dropped.
@@ -143,7 +143,16 @@ pub struct ServerAssociation {
     pub(crate) free_slots: Vec<u32>,
     pub(crate) by_id: HashMap<u32, u32>,
     pub(crate) unconfirmed: HashSet<u32>,
-    pub(crate) queue: VecDeque<u32>,
+    /// Streams with something new to send: slot and number. An entry whose stream is gone is skipped.
+    pub(crate) queue: VecDeque<(u32, u32)>,
+    /// Slots of streams that wait for their source.
+    pub(crate) waiting: Vec<u32>,
+    /// Streams that ended early, to be told to the client.
+    pub(crate) resets: VecDeque<(u32, u16)>,
+    /// Chunks of all streams' cell sets, which bounds their memory.
+    pub(crate) chunks: u32,
+    /// A closed association answers no more often than this.
+    pub(crate) close_reply_at: Timestamp,
     pub(crate) resend: VecDeque<Resend>,
     pub(crate) control: VecDeque<ControlPacket>,
     pub(crate) done: Vec<StreamStatus>,
@@ -194,12 +203,15 @@ impl ServerAssociation {
     pub fn new(now: Timestamp, config: AssociationConfig) -> Self {
         let (sealer, opener) = config.secrets.for_server();
         let tag = config.secrets.tag_bytes();
-        let sizes = CELLS_LADDER
-            .map(|cells| DATA_HEADER_BYTES + usize::from(cells * config.cell_bytes) + tag);
+        let sizes = CELLS_LADDER.map(|cells| {
+            DATA_HEADER_BYTES + usize::from(cells) * usize::from(config.cell_bytes) + tag
+        });
         let max = config
             .max_datagram
             .clamp(MIN_DATAGRAM_BYTES, MAX_DATAGRAM_BYTES);
-        let mtu = Mtu::new(&sizes, max);
+        // A client that wants small packets gets them, nobody else starts so low.
+        let ladder = if max < sizes[1] { &sizes } else { &sizes[1..] };
+        let mtu = Mtu::new(ladder, max);
         let datagram = mtu.current() as u64;
         let first_skip = 64 + token_of(&config.seed, b"skip", 0) % 512;
         Self {
@@ -230,6 +242,10 @@ impl ServerAssociation {
             by_id: HashMap::new(),
             unconfirmed: HashSet::new(),
             queue: VecDeque::new(),
+            waiting: Vec::new(),
+            resets: VecDeque::new(),
+            chunks: 0,
+            close_reply_at: now,
             resend: VecDeque::new(),
             control: VecDeque::with_capacity(MAX_QUEUED_CONTROL),
             done: Vec::new(),
@@ -321,11 +337,21 @@ impl ServerAssociation {
         if id == 0 || id > MAX_STREAM_ID || self.by_id.contains_key(&id) {
             return Err(ConfigError::StreamId(id));
         }
-        if self.by_id.len() >= MAX_STREAMS {
+        if self.is_closed() {
+            return Err(ConfigError::UnknownAssociation);
+        }
+        if self.by_id.len() >= MAX_STREAMS || self.unconfirmed.len() >= 2 * MAX_STREAMS {
             return Err(ConfigError::TooManyStreams);
         }
         let layout = StreamLayout::new(file_bytes, self.config.cell_bytes)?;
         let wanted = layout.wanted_cells(missing)?;
+        let chunks = self
+            .chunks
+            .saturating_add(layout.cells().div_ceil(CHUNK_CELLS));
+        if chunks > MAX_STREAM_CHUNKS {
+            return Err(ConfigError::TooManyStreams);
+        }
+        self.chunks = chunks;
         let stream = SendStream::new(id, source, layout, &wanted, pool);
         let slot = self.free_slots.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -345,22 +371,28 @@ impl ServerAssociation {
             && !stream.queued
         {
             stream.queued = true;
-            self.queue.push_back(slot);
+            self.queue.push_back((slot, stream.id));
         }
     }
 
     /// The source has bytes or hashes again: streams that waited for it go on.
     pub fn source_ready(&mut self, source: SourceKey) {
-        for slot in 0..self.slots.len() {
-            let Some(stream) = self.slots[slot].as_mut().filter(|s| s.source == source) else {
+        let mut index = 0;
+        while let Some(slot) = self.waiting.get(index).copied() {
+            let stream = self.slots[slot as usize].as_mut();
+            let Some(stream) = stream.filter(|stream| stream.blocked.is_some()) else {
+                self.waiting.swap_remove(index);
                 continue;
             };
-            if stream.blocked.take().is_none() {
+            if stream.source != source {
+                index += 1;
                 continue;
             }
+            stream.blocked = None;
             let id = stream.id;
-            let slot = u32::try_from(slot).unwrap_or(u32::MAX);
-            for run in std::mem::take(&mut stream.deferred) {
+            let deferred = std::mem::take(&mut stream.deferred);
+            self.waiting.swap_remove(index);
+            for run in deferred {
                 self.queue_resend(slot, id, &run, false);
             }
             self.enqueue(slot);
@@ -391,10 +423,7 @@ impl ServerAssociation {
         events: &mut VecDeque<ServerEvent>,
     ) {
         if let Some(source) = self.free_stream(id, pool) {
-            self.push_control(ControlPacket::Reset {
-                stream: id,
-                code: end.code(),
-            });
+            self.resets.push_back((id, end.code()));
             events.push_back(ServerEvent::StreamFreed {
                 association: self.config.id,
                 stream: id,
@@ -408,8 +437,9 @@ impl ServerAssociation {
         let slot = self.by_id.remove(&id)?;
         let mut stream = self.slots[slot as usize].take()?;
         stream.acked.release(pool);
-        if stream.queued {
-            self.queue.retain(|queued| *queued != slot);
+        self.chunks -= stream.layout.cells().div_ceil(CHUNK_CELLS);
+        if stream.blocked.is_some() {
+            self.waiting.retain(|waiting| *waiting != slot);
         }
         self.free_slots.push(slot);
         Some(stream.source)
@@ -461,6 +491,9 @@ impl ServerAssociation {
             }
         }
         self.resend.clear();
+        self.queue.clear();
+        self.waiting.clear();
+        self.resets.clear();
         events.push_back(ServerEvent::Closed {
             association: self.config.id,
             reason,
@@ -485,8 +518,10 @@ impl ServerAssociation {
 
     /// Notes that a stream waits, and for what.
     pub(crate) fn block(&mut self, slot: u32, why: Blocked) {
-        if let Some(stream) = &mut self.slots[slot as usize] {
-            stream.blocked = Some(why);
+        if let Some(stream) = &mut self.slots[slot as usize]
+            && stream.blocked.replace(why).is_none()
+        {
+            self.waiting.push(slot);
         }
     }
 }

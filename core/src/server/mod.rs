@@ -17,3 +17,6 @@ pub use association::{AssociationConfig, Policy, ServerAssociation};
 pub(crate) use transmit::Train;
 
 pub use source::{Source, SourceBytes, SourceKey, TrainState};
+
+#[cfg(test)]
+mod long_lived_tests;

@@ -47,13 +47,7 @@ impl ServerAssociation {
             .is_none_or(|largest| number > largest);
         self.received.insert(number);
         if self.is_closed() {
-            if header.kind == Kind::Close {
-                self.push_control(ControlPacket::Close {
-                    kind: Kind::CloseAck,
-                    code: 0,
-                });
-            }
-            return;
+            return self.answer_when_closed(now, header.kind);
         }
         self.last_received = now;
         let body: &[u8] = body;
@@ -129,6 +123,22 @@ impl ServerAssociation {
             | Kind::Reset => return Err(DropReason::Unexpected),
         }
         Ok(())
+    }
+
+    /// Whoever still talks to a closed association is told so, once a round trip: the first CLOSE may be lost.
+    fn answer_when_closed(&mut self, now: Timestamp, kind: Kind) {
+        if kind == Kind::Close {
+            self.push_control(ControlPacket::Close {
+                kind: Kind::CloseAck,
+                code: 0,
+            });
+        } else if now >= self.close_reply_at && self.path.is_some() {
+            self.close_reply_at = now + self.rtt.srtt();
+            self.push_control(ControlPacket::Close {
+                kind: Kind::Close,
+                code: CloseReason::Local.code(),
+            });
+        }
     }
 
     pub(super) fn on_done(

@@ -180,7 +180,7 @@ impl ServerAssociation {
         self.timeout_count = 0;
         self.timeout_base = now;
         // What was sent to the old address is most likely gone.
-        self.declare_all_lost(now);
+        self.give_up_in_flight(now, false);
     }
 
     pub(crate) fn syn_ack_body(cookie: u64, time: u64) -> SynAck {

@@ -51,12 +51,17 @@ impl ServerAssociation {
                 return Ok(pick);
             }
         }
-        while let Some(slot) = self.queue.front().copied() {
-            let Some(stream) = self.slots[slot as usize].as_mut() else {
+        while let Some((slot, id)) = self.queue.front().copied() {
+            let stream = self.slots[slot as usize].as_mut();
+            let Some(stream) = stream.filter(|stream| stream.id == id) else {
                 self.queue.pop_front();
                 continue;
             };
-            let (id, source) = (stream.id, stream.source);
+            let source = stream.source;
+            if stream.blocked.is_some() {
+                self.unqueue_front();
+                continue;
+            }
             let probe = Pick {
                 slot,
                 stream: id,
@@ -65,10 +70,7 @@ impl ServerAssociation {
                 kind: PickKind::New,
             };
             if !self.begin(&probe, train) {
-                // A stream that ended here has left the queue; the front is another's now.
-                if self.slots[slot as usize].is_some() {
-                    self.unqueue_front();
-                }
+                // It waits and is skipped, or it has ended and its entry is stale.
                 continue;
             }
             let Some(stream) = self.slots[slot as usize].as_mut() else {
@@ -78,7 +80,7 @@ impl ServerAssociation {
                 return Ok(Pick { run, ..probe });
             }
             if !stream.is_all_sent() {
-                stream.blocked = Some(Blocked::Hashes);
+                self.block(slot, Blocked::Hashes);
             }
             self.unqueue_front();
         }
@@ -86,25 +88,27 @@ impl ServerAssociation {
     }
 
     pub(super) fn unqueue_front(&mut self) {
-        let Some(slot) = self.queue.pop_front() else {
+        let Some((slot, id)) = self.queue.pop_front() else {
             return;
         };
-        if let Some(stream) = &mut self.slots[slot as usize] {
+        let stream = self.slots[slot as usize].as_mut();
+        if let Some(stream) = stream.filter(|stream| stream.id == id) {
             stream.queued = false;
         }
     }
 
     /// Asks the shell, once a train and file, whether bytes may be taken.
     pub(super) fn begin<S: Source>(&mut self, pick: &Pick, train: &mut Train<'_, S>) -> bool {
-        if train.begun == Some(pick.source) {
+        if let Some((source, hashes)) = train.begun
+            && source == pick.source
+        {
+            self.know_hashes(pick.slot, hashes);
             return true;
         }
         match train.source.begin_train(pick.source) {
             TrainState::Ready { hashes } => {
-                train.begun = Some(pick.source);
-                if let Some(stream) = &mut self.slots[pick.slot as usize] {
-                    stream.set_hashes(hashes);
-                }
+                train.begun = Some((pick.source, hashes));
+                self.know_hashes(pick.slot, hashes);
                 true
             }
             TrainState::Pending => {
@@ -119,6 +123,12 @@ impl ServerAssociation {
                 self.end_stream(pick.stream, end, train.pool, train.events);
                 false
             }
+        }
+    }
+
+    fn know_hashes(&mut self, slot: u32, hashes: u32) {
+        if let Some(stream) = &mut self.slots[slot as usize] {
+            stream.set_hashes(hashes);
         }
     }
 
@@ -170,6 +180,9 @@ impl ServerAssociation {
         max: u32,
         train: &mut Train<'_, S>,
     ) -> Result<Pick, Stop> {
+        if !self.waiting.is_empty() {
+            return Err(Stop::NothingToSend);
+        }
         while let Some((number, record)) = self.sent.in_flight_from(self.tail_cursor) {
             if record.sent + self.tail_age() > now {
                 break;
@@ -203,7 +216,8 @@ impl ServerAssociation {
 
     /// Whether a tail copy may become due, and when.
     pub(crate) fn tail_deadline(&self, now: Timestamp) -> Option<Timestamp> {
-        if self.wants_to_send() || !self.is_established() || self.window_room() == 0 {
+        let more_to_come = self.wants_to_send() || !self.waiting.is_empty();
+        if more_to_come || !self.is_established() || self.window_room() == 0 {
             return None;
         }
         let (_, record) = self.sent.in_flight_from(self.tail_cursor)?;
@@ -226,15 +240,11 @@ impl ServerAssociation {
         let Some(stream) = &mut self.slots[pick.slot as usize] else {
             return;
         };
-        stream.blocked = Some(Blocked::Source);
         if pick.kind == PickKind::New {
             stream.put_back_new(pick.run);
-            if stream.queued {
-                stream.queued = false;
-                self.queue.retain(|slot| *slot != pick.slot);
-            }
         } else {
             stream.deferred.push(pick.run);
         }
+        self.block(pick.slot, Blocked::Source);
     }
 }

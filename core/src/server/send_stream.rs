@@ -7,8 +7,9 @@ use super::source::SourceKey;
 use crate::cell_set::{CellSet, ChunkPool};
 use crate::layout::StreamLayout;
 
-/// So many trailer cells go out ahead of file data once their values are known; the rest when all are.
-const TRAILER_BATCH_CELLS: u32 = 4;
+/// So many cells at the end of a file wait for its trailer, to share packets with it; before that trailer cells go out
+/// as soon as their values are known, so that segments are verified (and count for resuming) early.
+const JOINED_CELLS: u32 = 64;
 
 /// Why a stream cannot send now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,8 +93,10 @@ impl SendStream {
         let all_known = self.hashes == self.layout.segments();
         let first_trailer = self.layout.first_trailer_cell();
         if let Some(front) = self.unsent.front_mut()
-            && (trailer_cells < TRAILER_BATCH_CELLS
-                || self.trailer_next == first_trailer && front.end == first_trailer)
+            && (trailer_cells == 0
+                || self.trailer_next == first_trailer
+                    && front.end == first_trailer
+                    && front.end - front.start <= JOINED_CELLS)
         {
             let mut run = front.start..front.end.min(front.start + max_cells);
             front.start = run.end;
@@ -107,7 +110,7 @@ impl SendStream {
             }
             return Some(run);
         }
-        if trailer_cells >= TRAILER_BATCH_CELLS || (trailer_cells > 0 && all_known) {
+        if trailer_cells > 0 {
             let run = trailer.start..trailer.end.min(trailer.start + max_cells);
             self.trailer_next = run.end;
             return Some(run);

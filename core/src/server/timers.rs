@@ -91,6 +91,7 @@ impl ServerAssociation {
             }
         }
         self.detect_losses(now);
+        self.expire_probes(now);
         if self
             .retransmission_deadline()
             .is_some_and(|deadline| now >= deadline)
@@ -98,6 +99,19 @@ impl ServerAssociation {
             self.on_retransmission_timeout(now);
         }
         false
+    }
+
+    /// A path probe that is overdue is lost by itself: it says something about its size and nothing about the path.
+    fn expire_probes(&mut self, now: Timestamp) {
+        let timeout = self.timeout();
+        while let Some((number, record)) = self.sent.oldest_in_flight() {
+            if record.content != Content::Probe || record.sent + timeout > now {
+                return;
+            }
+            let bytes = record.bytes as usize;
+            self.sent.declare_lost(number);
+            self.mtu.on_probe_lost(bytes, now);
+        }
     }
 
     /// The oldest packet's deadline passed: send two packets again as probes, so that a black hole does not draw a
@@ -111,12 +125,12 @@ impl ServerAssociation {
             self.apply_datagram_bytes();
         }
         if self.timeout_count >= PERSISTENT_TIMEOUTS {
-            self.declare_all_lost(now);
+            self.give_up_in_flight(now, true);
             self.congestion.on_timeout(now);
             self.refresh_pacing(now);
             return;
         }
-        if self.config.algorithm == Algorithm::Aimd {
+        if self.config.algorithm == Algorithm::Aimd && self.sent.in_flight_packets() > 0 {
             // The original's window shrinks on every timeout.
             self.congestion.on_timeout(now);
         }

@@ -19,7 +19,7 @@ use crate::endpoint::{Outgoing, ServerEvent};
 use crate::error::StreamEnd;
 use crate::limits::{MAX_TRAIN_BYTES, MAX_TRAIN_SEGMENTS};
 use crate::packet_number::low_half;
-use crate::recovery::sent_packets::Content;
+use crate::recovery::sent_packets::{Content, State};
 use crate::units::Timestamp;
 use crate::wire::{Close, DATA_HEADER_BYTES, Echo, HEADER_BYTES, Kind, ParsedHeader, Reset};
 
@@ -38,8 +38,8 @@ pub(crate) struct Train<'a, S> {
     pub(crate) scratch: &'a mut [u8],
     pub(crate) pool: &'a mut ChunkPool,
     pub(crate) events: &'a mut std::collections::VecDeque<ServerEvent>,
-    /// The file that [`Source::begin_train`] was asked about last.
-    pub(crate) begun: Option<SourceKey>,
+    /// The file that [`Source::begin_train`] was asked about last, and how many of its values are known.
+    pub(crate) begun: Option<(SourceKey, u32)>,
 }
 
 impl ServerAssociation {
@@ -56,6 +56,9 @@ impl ServerAssociation {
     ) -> Option<Outgoing> {
         if let Some(packet) = self.control.pop_front() {
             return self.write_control(now, packet, train.buffer);
+        }
+        if let Some((stream, code)) = self.resets.pop_front() {
+            return self.write_control(now, ControlPacket::Reset { stream, code }, train.buffer);
         }
         if !self.is_established() {
             return None;
@@ -74,7 +77,7 @@ impl ServerAssociation {
     }
 
     pub(super) fn paced_until(&self, now: Timestamp) -> Timestamp {
-        let want = self.mtu.current() as u64;
+        let want = self.worthwhile();
         let release = self.pacer.next_release(now, want);
         self.limiter.as_ref().map_or(release, |limiter| {
             release.max(limiter.next_release(now, want))
@@ -97,13 +100,23 @@ impl ServerAssociation {
         }
     }
 
+    /// Bytes for which it is worth to wake up: a millisecond's worth, which is many packets in one send where the path
+    /// is fast, and never more than the window leaves.
+    fn worthwhile(&self) -> u64 {
+        let full = self.mtu.current() as u64;
+        self.pacer.quantum().min(self.window_room()).max(full)
+    }
+
     /// Bytes that may leave now, pacing included.
     pub(super) fn budget(&self, now: Timestamp) -> u64 {
-        let mut budget = self.window_room().min(self.pacer.budget(now));
+        let mut paced = self.pacer.budget(now);
         if let Some(limiter) = &self.limiter {
-            budget = budget.min(limiter.budget(now));
+            paced = paced.min(limiter.budget(now));
         }
-        budget.min(MAX_TRAIN_BYTES as u64)
+        if paced < self.worthwhile() {
+            return 0;
+        }
+        paced.min(self.window_room()).min(MAX_TRAIN_BYTES as u64)
     }
 
     pub(super) fn header(
@@ -139,7 +152,11 @@ impl ServerAssociation {
         out: &mut [u8],
     ) -> Option<Outgoing> {
         if !self.sent.reserve(2) {
-            self.control.push_front(packet);
+            if let ControlPacket::Reset { stream, code } = packet {
+                self.resets.push_front((stream, code));
+            } else {
+                self.control.push_front(packet);
+            }
             return None;
         }
         let path = self.path;
@@ -239,11 +256,11 @@ impl ServerAssociation {
         let bytes_u32 = u32::try_from(bytes).unwrap_or(u32::MAX);
         let pushed = self.sent.push(now, snapshot, content, bytes_u32);
         debug_assert_eq!(pushed, number);
-        self.pacer.on_sent(now, bytes as u64);
-        if let Some(limiter) = &mut self.limiter {
-            limiter.on_sent(now, bytes as u64);
-        }
         if content != Content::Probe {
+            self.pacer.on_sent(now, bytes as u64);
+            if let Some(limiter) = &mut self.limiter {
+                limiter.on_sent(now, bytes as u64);
+            }
             self.congestion
                 .on_sent(now, bytes as u64, self.sent.in_flight_bytes());
         }
@@ -407,8 +424,17 @@ impl ServerAssociation {
 
     /// The kernel refused a datagram of this size (EMSGSIZE): lower the size, count nothing as congestion.
     pub(crate) fn on_too_large(&mut self, now: Timestamp, bytes: usize) {
+        let last = self.sent.next_number().saturating_sub(1);
+        let probe = self.sent.get(last).is_some_and(|record| {
+            record.content == Content::Probe && record.state == State::InFlight
+        });
         if self.mtu.on_packet_too_large(bytes, now) {
             self.apply_datagram_bytes();
+        }
+        if probe {
+            self.sent.declare_lost(last);
+        } else {
+            self.give_up_in_flight(now, false);
         }
     }
 

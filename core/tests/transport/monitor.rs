@@ -113,6 +113,11 @@ impl Monitor {
         watched.unproven.entry(from).or_default().0 += packet.len() as u64;
     }
 
+    /// The largest packet number the server has used.
+    pub(crate) fn last_down(&self, association: u32) -> u64 {
+        self.watched[&association].last_down.expect("it has sent")
+    }
+
     pub(crate) fn delivered(&mut self) {
         self.moved = true;
     }

@@ -156,12 +156,23 @@ pub(crate) struct Peer {
     /// The client is gone: nothing goes in or out.
     pub(crate) dead: bool,
     pub(crate) bytes_down: u64,
-    /// Bit n set: the n-th datagram of this path, counted in both directions together, is dropped.
-    pub(crate) drop_first: u64,
+    /// Bit n set: the n-th datagram is dropped; see [`Peer::drop_next`].
+    drop_first: u64,
     datagrams: u32,
 }
 
 impl Peer {
+    /// Drops those of the next datagrams, of both directions together, whose bit is set.
+    pub(crate) fn drop_next(&mut self, bitmap: u64) {
+        (self.drop_first, self.datagrams) = (bitmap, 0);
+    }
+
+    /// Segments of a stream that are verified on its disk.
+    pub(crate) fn verified_segments(&self, stream: u32) -> usize {
+        let of_stream = |(of, _): &&(u32, u32)| *of == stream;
+        self.verified.iter().filter(of_stream).count()
+    }
+
     fn push(&mut self, direction: Direction, now: Timestamp, packet: Vec<u8>) {
         let number = self.datagrams;
         self.datagrams += 1;

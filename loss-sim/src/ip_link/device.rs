@@ -6,6 +6,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -21,6 +23,9 @@ const QUEUE_PACKETS: u16 = 10_000;
 const IPV6_LEAST_MTU: u16 = 1280;
 const IPV4_MASK: Ipv4Addr = Ipv4Addr::new(255, 255, 255, 0);
 const IPV6_PREFIX_LEN: u8 = 64;
+/// How long an IPv6 address may take until it can be used, and how often to look.
+const IPV6_PATIENCE: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_micros(200);
 
 /// How a device is to be set up.
 #[derive(Debug, Clone, Copy)]
@@ -147,14 +152,32 @@ fn keep_quiet() {
     }
 }
 
-/// Gives the device an IPv6 address, if the system has IPv6.
+/// Gives the device an IPv6 address, if the system has IPv6, and waits until it can be used.
 fn add_ipv6(address: Ipv6Addr) -> bool {
     let added = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))
-        .and_then(|socket| kernel::add_ipv6(socket.as_fd(), DEVICE, address, IPV6_PREFIX_LEN));
+        .and_then(|socket| kernel::add_ipv6(socket.as_fd(), DEVICE, address, IPV6_PREFIX_LEN))
+        .and_then(|()| wait_for_ipv6(address));
     if let Err(error) = &added {
         debug!("no IPv6 on this link: {error}");
     }
     added.is_ok()
+}
+
+/// Waits until a worker of the kernel has seen that there is nobody to ask whether the address is taken
+/// (RFC 4862, section 5.4): nobody can bind to it before. That takes milliseconds at most.
+fn wait_for_ipv6(address: Ipv6Addr) -> io::Result<()> {
+    let start = Instant::now();
+    loop {
+        match UdpSocket::bind((address, 0)) {
+            Err(error)
+                if error.kind() == ErrorKind::AddrNotAvailable
+                    && start.elapsed() < IPV6_PATIENCE =>
+            {
+                thread::sleep(LOOK_AGAIN);
+            }
+            result => return result.map(drop),
+        }
+    }
 }
 
 /// The count of packets that a device could not send, of `/proc/net/dev`.

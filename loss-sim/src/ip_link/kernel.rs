@@ -125,10 +125,14 @@ pub(super) fn set_queue_packets(
     set_number(socket, name, libc::SIOCSIFTXQLEN, packets.into())
 }
 
-/// Switches a device on.
+/// Switches a device on. Its other flags stay: without ARP, as a TUN device is, IPv6 does not look for
+/// neighbours or for duplicates of its address.
 pub(super) fn bring_up(socket: BorrowedFd<'_>, name: &str) -> io::Result<()> {
-    let flags = c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).unwrap_or_default();
-    let mut request = request(name, __c_anonymous_ifr_ifru { ifru_flags: flags })?;
+    let mut request = request(name, __c_anonymous_ifr_ifru { ifru_flags: 0 })?;
+    ask(socket, libc::SIOCGIFFLAGS as libc::Ioctl, &mut request)?;
+    let up = c_short::try_from(libc::IFF_UP).unwrap_or_default();
+    // SAFETY: the kernel has just filled in this field.
+    request.ifr_ifru.ifru_flags = unsafe { request.ifr_ifru.ifru_flags } | up;
     ask(socket, libc::SIOCSIFFLAGS as libc::Ioctl, &mut request)
 }
 

@@ -1,6 +1,10 @@
-//! The proxy between real sockets, as a library and as a program. Everything stays on the loopback, on
-//! ports of the system's choice.
+//! The proxy between real sockets and the link between namespaces, as a library and as a program. Everything
+//! stays on the loopback or within the link, on ports of the system's choice.
 
+#[cfg(target_os = "linux")]
+mod ip_link;
+#[cfg(target_os = "linux")]
+mod ip_link_program;
 mod program;
 mod support;
 mod tcp;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::{EchoServer, receive, udp_client};
 
-fn program() -> Command {
+pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_columba-loss-sim"));
     // Nothing of the environment in which the tests run.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("COLUMBA_")) {
@@ -18,7 +18,7 @@ fn program() -> Command {
 }
 
 /// Runs the program to its end.
-fn run(arguments: &[&str]) -> Output {
+pub(crate) fn run(arguments: &[&str]) -> Output {
     program()
         .args(arguments)
         .output()
