@@ -411,8 +411,9 @@ impl Drop for DiskPart {
         }
         if let Some(part) = part {
             claims.remove(&part.path);
-            if part.map.is_none() && !published {
-                // Small files are never resumed.
+            let resumable = part.map.as_ref().is_some_and(|map| map.exists());
+            if !resumable && !published {
+                // Nothing of it is of use to a later run. Published, the path may be another's.
                 let _ = std::fs::remove_file(&part.path);
             }
         }
