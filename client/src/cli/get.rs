@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use columba_core::chat::printable;
 use columba_core::control::Policy;
@@ -20,6 +21,9 @@ use crate::storage::disk::DiskStorage;
 use crate::storage::paths::shown;
 use crate::storage::stdout::PipeStorage;
 use crate::storage::{Existing, Storage};
+
+/// Files that are told one by one.
+const MAX_FILES_TOLD: usize = 20;
 
 pub(super) fn run(common: &Common, options: Get) -> Result<(), ClientError> {
     let settings = Settings::gather(common)?;
@@ -54,6 +58,10 @@ pub(super) fn run(common: &Common, options: Get) -> Result<(), ClientError> {
         several,
         settings: &settings,
         print_failed: None,
+        begun: Instant::now(),
+        arrived: 0,
+        arrived_bytes: 0,
+        left_out: 0,
     };
     let mut stopped = Stopped::default();
     let target = target.filter(|_| !to_stdout);
@@ -65,6 +73,7 @@ pub(super) fn run(common: &Common, options: Get) -> Result<(), ClientError> {
         |event| view.show(event),
     );
     view.progress.clear();
+    view.show_total();
     if let Some(error) = view.print_failed {
         return Err(error);
     }
@@ -91,6 +100,10 @@ struct View<'a> {
     several: bool,
     settings: &'a Settings,
     print_failed: Option<ClientError>,
+    begun: Instant,
+    arrived: usize,
+    arrived_bytes: u64,
+    left_out: usize,
 }
 
 impl View<'_> {
@@ -114,7 +127,8 @@ impl View<'_> {
             }
             GetEvent::Done(report) => self.show_done(report),
             GetEvent::Skipped { file, target } => {
-                self.say(&format!(
+                self.left_out += 1;
+                self.say_of_file(&format!(
                     "columba: {} is left out: {} exists",
                     printable(file),
                     shown(target)
@@ -147,6 +161,8 @@ impl View<'_> {
     }
 
     fn show_done(&mut self, report: &FileReport) {
+        self.arrived += 1;
+        self.arrived_bytes += report.bytes;
         if self.json {
             if let Err(error) = print(&line(&GetLine::from(report))) {
                 self.print_failed = Some(error);
@@ -163,13 +179,36 @@ impl View<'_> {
             0 => String::new(),
             bytes => format!(", {} were here", HumanBytes(bytes)),
         };
-        self.say(&format!(
+        self.say_of_file(&format!(
             "{}: {} in {} ({}/s{resumed})",
             printable(&report.file),
             HumanBytes(report.bytes),
-            seconds(report),
+            seconds(report.elapsed),
             HumanBytes(rate),
         ));
+    }
+
+    /// A whole tree is told in one line.
+    fn show_total(&self) {
+        if self.arrived + self.left_out > 1 && !self.json {
+            let left_out = match self.left_out {
+                0 => String::new(),
+                count => format!(", {count} left out, for they exist"),
+            };
+            self.say(&format!(
+                "{} files, {} in {}{left_out}",
+                self.arrived,
+                HumanBytes(self.arrived_bytes),
+                seconds(self.begun.elapsed()),
+            ));
+        }
+    }
+
+    /// What is told of each file, unless there are many.
+    fn say_of_file(&self, text: &str) {
+        if self.arrived + self.left_out <= MAX_FILES_TOLD {
+            self.say(text);
+        }
     }
 
     fn say(&self, text: &str) {
@@ -179,10 +218,10 @@ impl View<'_> {
     }
 }
 
-fn seconds(report: &FileReport) -> String {
-    if report.elapsed.as_secs() < 60 {
-        format!("{:.2} s", report.elapsed.as_secs_f64())
+fn seconds(time: Duration) -> String {
+    if time.as_secs() < 60 {
+        format!("{:.2} s", time.as_secs_f64())
     } else {
-        HumanDuration(report.elapsed).to_string()
+        HumanDuration(time).to_string()
     }
 }

@@ -201,12 +201,6 @@ impl DiskPart {
         let path = path.to_path_buf();
         let map_path = paths::beside(&path, MAP_SUFFIX);
         let found = path.symlink_metadata().is_ok();
-        if !found {
-            // The map stands first, so that a part never stands without one.
-            self.map(Vec::new())
-                .store(&map_path)
-                .map_err(|error| StorageError::io("write", &map_path, error))?;
-        }
         let file = platform::open_part(&path, true)
             .map_err(|error| StorageError::io("open", &path, error))?;
         let lock = platform::lock(&file);
@@ -259,18 +253,17 @@ impl DiskPart {
     }
 
     fn start_over(&self, file: &File, path: &Path, map_path: &Path) -> Result<(), StorageError> {
+        // What it says would be found wrong anyway.
+        let _ = std::fs::remove_file(map_path);
         let reserved = file
             .set_len(0)
             .and_then(|()| platform::preallocate(file, self.size_bytes));
         if let Err(error) = reserved {
             // Nothing of it is worth keeping; what cannot be removed is empty.
             let _ = std::fs::remove_file(path);
-            let _ = std::fs::remove_file(map_path);
             return Err(StorageError::io("reserve space for", path, error));
         }
-        self.map(Vec::new())
-            .store(map_path)
-            .map_err(|error| StorageError::io("write", map_path, error))
+        Ok(())
     }
 
     /// A name for the part that no other file of this download has.
@@ -281,9 +274,7 @@ impl DiskPart {
                 _ => format!(".{number}.part"),
             };
             let part = paths::beside(&self.target, &suffix);
-            // Without a map it is nothing of ours, and may be dear to somebody.
-            let foreign =
-                part.symlink_metadata().is_ok() && !paths::beside(&part, MAP_SUFFIX).exists();
+            let foreign = self.is_foreign(&part);
             let mut claims = claimed(&self.claims);
             if !foreign && !claims.contains(&part) {
                 claims.insert(part.clone());
@@ -292,6 +283,14 @@ impl DiskPart {
         }
         let target = self.target.clone();
         Err(StorageError::Exists { target })
+    }
+
+    /// A file in the part's place that cannot be one of ours may be dear to somebody. Ours has a map,
+    /// or, until the first checkpoint, the length it was given at once.
+    fn is_foreign(&self, part: &Path) -> bool {
+        let has_map = paths::beside(part, MAP_SUFFIX).exists();
+        let length = part.symlink_metadata().map_or(0, |meta| meta.len());
+        !has_map && length != 0 && length != self.size_bytes
     }
 
     const fn map(&self, segments: Vec<(u32, ChainingValue)>) -> ResumeMap {
@@ -412,8 +411,9 @@ impl Drop for DiskPart {
         }
         if let Some(part) = part {
             claims.remove(&part.path);
-            if part.map.is_none() && !published {
-                // Small files are never resumed.
+            let resumable = part.map.as_ref().is_some_and(|map| map.exists());
+            if !resumable && !published {
+                // Nothing of it is of use to a later run. Published, the path may be another's.
                 let _ = std::fs::remove_file(&part.path);
             }
         }

@@ -67,7 +67,15 @@ fn a_large_file_is_a_part_until_it_is_published() {
     let (part, have) = prepare(&storage, &request("sub/a.bin", data.len())).unwrap();
     assert!(have.is_empty());
     let sub = folder.path().join("sub");
-    assert_eq!(entries(&sub), ["a.bin.part", "a.bin.part.columba"]);
+    assert_eq!(entries(&sub), ["a.bin.part"]);
+    drop(part);
+    let (part, have) = prepare(&storage, &request("sub/a.bin", data.len())).unwrap();
+    assert!(have.is_empty());
+    assert_eq!(
+        entries(&sub),
+        ["a.bin.part"],
+        "it is ours without a map, too"
+    );
     let reserved = std::fs::metadata(sub.join("a.bin.part")).unwrap();
     assert_eq!(reserved.len(), data.len() as u64);
     part.write_at(0, &data).unwrap();

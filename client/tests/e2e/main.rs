@@ -329,7 +329,7 @@ fn refusals_have_their_exit_code_and_say_what_to_do() {
     assert_code(&with(&password, &["get", "nothing.bin"]), 5, "nothing.bin");
     assert_code(
         &with(&password, &["-n", "two words", "say", "x"]),
-        2,
+        4,
         "one word",
     );
     let pin = "0".repeat(64);

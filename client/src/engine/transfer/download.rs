@@ -14,8 +14,9 @@ use crate::storage::{
     ChainingValue, Part, SEGMENT_BYTES, SMALL_FILE_BYTES, VersionTag, segment_count, segment_len,
 };
 
-/// How long between two checkpoints.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(2);
+/// When the first checkpoint comes, and how long between two.
+const FIRST_CHECKPOINT: Duration = Duration::from_millis(500);
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
 /// How far a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,12 +174,12 @@ impl Download {
         now: Timestamp,
         at_once: bool,
     ) -> Option<Vec<(u32, ChainingValue)>> {
-        let due = at_once || now >= self.checkpoint_at + CHECKPOINT_EVERY;
+        let due = at_once || now >= self.checkpoint_at;
         let running = self.stage == Stage::Running && !self.checkpoint_running;
         if self.is_small() || !due || !running {
             return None;
         }
-        self.checkpoint_at = now;
+        self.checkpoint_at = now + CHECKPOINT_EVERY;
         let complete: Vec<_> = self.verdict.complete().collect();
         if complete.len() <= self.checkpointed {
             return None;
@@ -189,8 +190,8 @@ impl Download {
     }
 
     /// The first checkpoint comes a while after the start.
-    pub(super) const fn start_checkpoints(&mut self, now: Timestamp) {
-        self.checkpoint_at = now;
+    pub(super) fn start_checkpoints(&mut self, now: Timestamp) {
+        self.checkpoint_at = now + FIRST_CHECKPOINT;
     }
 
     /// The verified prefix, if it has grown since the last call.
@@ -309,11 +310,14 @@ mod tests {
     fn checkpoints_wait_for_news_and_for_each_other() {
         let mut file = download(4);
         file.stage = Stage::Running;
+        file.start_checkpoints(Timestamp::ZERO);
         let later = |seconds| Timestamp::ZERO + Duration::from_secs(seconds);
+        let _ = file.verdict.received(0, [1; 32]);
+        assert_eq!(file.due_checkpoint(later(0), false), None);
+        file.verdict = Verdict::new(4 << 20, &[]);
         assert_eq!(file.due_checkpoint(later(5), false), None);
         let _ = file.verdict.received(1, [1; 32]);
-        assert_eq!(file.due_checkpoint(later(6), false), None);
-        let due = file.due_checkpoint(later(8), false);
+        let due = file.due_checkpoint(later(6), false);
         assert_eq!(due, Some(vec![(1, [1; 32])]));
         let _ = file.verdict.received(2, [1; 32]);
         assert_eq!(file.due_checkpoint(later(20), true), None);
