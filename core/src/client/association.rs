@@ -728,7 +728,8 @@ impl ClientAssociation {
             return None;
         }
         self.tries += 1;
-        self.repeat_at = now + self.rtt.pto(Duration::ZERO);
+        // One late answer may have made the estimate enormous.
+        self.repeat_at = now + self.rtt.pto(Duration::ZERO).min(MAX_BACKOFF);
         let close = Close {
             code: U16::new(CloseReason::Finished.code()),
         };
