@@ -1,5 +1,10 @@
 //! What comes only after a long life: packet numbers beyond 32 bits, and keys that have served their time.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "offsets of a small file, and patterns"
+)]
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,8 +1,18 @@
 //! Endpoint and clients in virtual time, over the impairment engine. Same seed, same run.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "sizes and counts of tests are small"
+)]
+#![expect(
+    clippy::print_stdout,
+    reason = "helpers of tests say what they measured; shown when a test fails"
+)]
+
 mod allocations;
 mod downloads;
 mod endings;
+mod files;
 mod goodput;
 mod monitor;
 mod scenarios;
