@@ -8,6 +8,7 @@ use zerocopy::FromBytes;
 use super::association::{ClientAssociation, ClientEvent, Phase};
 use super::storage::Storage;
 use crate::error::{CloseReason, DropReason, StreamEnd};
+use crate::limits::MAX_BACKOFF;
 use crate::packet_number::expand;
 use crate::units::{Ecn, Timestamp};
 use crate::wire::{Close, Echo, Kind, ParsedHeader, Reset, StreamStatuses, SynAck};
@@ -184,7 +185,7 @@ impl ClientAssociation {
         if self.cookies.len() < 8 {
             self.cookies.push_back(self.last_cookie);
         }
-        self.repeat_at = now + self.rtt.pto(Duration::ZERO);
+        self.repeat_at = now + self.rtt.pto(Duration::ZERO).min(MAX_BACKOFF);
         Ok(())
     }
 }

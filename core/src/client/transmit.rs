@@ -9,7 +9,7 @@ use super::association::{CLOSE_TRIES, ClientAssociation, Phase};
 use crate::endpoint::Outgoing;
 use crate::error::CloseReason;
 use crate::limits::{
-    KEEP_ALIVE, MAX_ACK_STREAMS, MAX_DATAGRAM_BYTES, MAX_DONE_ENTRIES, MIN_DATAGRAM_BYTES,
+    KEEP_ALIVE, MAX_ACK_STREAMS, MAX_BACKOFF, MAX_DATAGRAM_BYTES, MAX_DONE_ENTRIES, MIN_DATAGRAM_BYTES,
     PING_INTERVAL, PROTOCOL_VERSION,
 };
 use crate::packet_number::low_half;
@@ -199,7 +199,7 @@ impl ClientAssociation {
             return None;
         }
         self.tries += 1;
-        self.repeat_at = now + self.rtt.pto(Duration::ZERO);
+        self.repeat_at = now + self.rtt.pto(Duration::ZERO).min(MAX_BACKOFF);
         let close = Close {
             code: U16::new(CloseReason::Finished.code()),
         };

@@ -4,6 +4,11 @@
     reason = "the numbers of tests are small"
 )]
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "offsets of a small file, and patterns"
+)]
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;

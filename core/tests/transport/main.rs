@@ -6,9 +6,19 @@
     reason = "the numbers of tests are small"
 )]
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "sizes and counts of tests are small"
+)]
+#![expect(
+    clippy::print_stdout,
+    reason = "helpers of tests say what they measured; shown when a test fails"
+)]
+
 mod allocations;
 mod downloads;
 mod endings;
+mod files;
 mod goodput;
 mod monitor;
 mod scenarios;

@@ -82,9 +82,12 @@ impl Lie {
 }
 
 fn closed_by(world: &World) -> Option<CloseReason> {
-    world.events.iter().find_map(|event| match event {
-        ServerEvent::Closed { reason, .. } => Some(*reason),
-        _ => None,
+    world.events.iter().find_map(|event| {
+        if let ServerEvent::Closed { reason, .. } = event {
+            Some(*reason)
+        } else {
+            None
+        }
     })
 }
 

@@ -382,7 +382,9 @@ impl Simulation {
         let ended = self.world.run_until(IDLE_TIMEOUT * 2, |world| {
             world.endpoint.is_empty() && world.peers.iter().all(|peer| peer.closed.is_some())
         });
-        assert!(ended, "associations stay behind");
+        let clients: Vec<_> = self.world.peers.iter().map(|peer| peer.closed).collect();
+        let left: Vec<_> = self.world.endpoint.associations().collect();
+        assert!(ended, "stay behind: {left:?}, clients {clients:?}");
     }
 }
 
