@@ -278,7 +278,7 @@ impl IpLink {
             match Source::try_from(event.token()) {
                 Ok(Source::Device(direction)) => self.read(direction)?,
                 Ok(Source::Timer) => self.timer.fired(),
-                Ok(Source::Waker) => self.obey(now),
+                Ok(Source::Waker) => self.obey(self.clock.now()),
                 Ok(Source::Signals) => {
                     self.is_stopping |= self.signals.as_mut().is_some_and(Signals::received);
                 }
@@ -308,12 +308,13 @@ impl IpLink {
 
     /// Offers the path what a device has, up to a budget.
     fn read(&mut self, direction: Direction) -> io::Result<()> {
-        let now = self.clock.now();
         for _ in 0..READ_BUDGET {
             let len = self.devices.near(direction).read(&mut self.scratch)?;
             if len == 0 {
                 return Ok(());
             }
+            // The time after reading it: one from before would have it arrive too early.
+            let now = self.clock.now();
             let bytes = self.scratch.get(..len).unwrap_or_default();
             let packet = IpPacket(self.pool.copy_of(bytes));
             push_logged(&mut self.log, &mut self.path, direction, now, packet);

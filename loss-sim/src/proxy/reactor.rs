@@ -92,7 +92,8 @@ impl Proxy {
         let register = ProxyError::system;
         let waker = Waker::new(registry, Source::Waker.into()).map_err(register("make a waker"))?;
         let timer = PreciseTimer::new(registry).map_err(register("make a timer"))?;
-        let udp = UdpRelay::new(udp, config.upstream, config.rebinding, log, registry)
+        let clock = Clock::new();
+        let udp = UdpRelay::new(udp, config.upstream, config.rebinding, log, clock, registry)
             .map_err(register("poll UDP"))?;
         let faults = (config.tcp_faults, config.seed);
         let tcp =
@@ -100,7 +101,7 @@ impl Proxy {
         let (handle, mailbox) = ProxyHandle::new(address, config.upstream, waker);
         Ok(Self {
             poll,
-            clock: Clock::new(),
+            clock,
             timer,
             path,
             udp,
@@ -205,21 +206,21 @@ impl Proxy {
 
     /// One turn of the loop: sockets in, then everything that is due out.
     fn turn(&mut self, events: &Events) {
-        let now = self.clock.now();
-        self.follow_scenario(now);
+        self.follow_scenario();
         for source in std::mem::take(&mut self.unfinished) {
-            self.serve(now, source, (true, false));
+            self.serve(source, (true, false));
         }
         for event in events {
             let readable = event.is_readable() || event.is_read_closed() || event.is_error();
             let writable = event.is_writable() || event.is_write_closed() || event.is_error();
             if let Ok(source) = Source::try_from(event.token()) {
-                self.serve(now, source, (readable, writable));
+                self.serve(source, (readable, writable));
             }
         }
         let now = self.clock.now();
         self.udp
             .rebind_due(now, &mut self.path, self.poll.registry());
+        let now = self.clock.now();
         if self.tcp.advance(now, &mut self.path, self.poll.registry()) {
             self.unfinished.push(Source::TcpListener);
         }
@@ -235,11 +236,13 @@ impl Proxy {
     }
 
     /// Sees to one source.
-    fn serve(&mut self, now: Nanos, source: Source, readiness: (bool, bool)) {
+    fn serve(&mut self, source: Source, readiness: (bool, bool)) {
+        // Anew for each source, since reading one takes time: timestamps must not go back.
+        let now = self.clock.now();
         let registry = self.poll.registry();
         let has_more = match source {
-            Source::UdpListener => self.udp.read_clients(now, &mut self.path, registry),
-            Source::Flow(slot) => self.udp.read_upstream(now, slot, &mut self.path),
+            Source::UdpListener => self.udp.read_clients(&mut self.path, registry),
+            Source::Flow(slot) => self.udp.read_upstream(slot, &mut self.path),
             Source::TcpListener => self.tcp.accept(now, registry),
             Source::Client(slot) => {
                 self.tcp.client_event(now, slot, readiness, &mut self.path);
@@ -255,7 +258,7 @@ impl Proxy {
                 false
             }
             Source::Waker => {
-                self.obey(now);
+                self.obey();
                 false
             }
             Source::Signals => {
@@ -271,8 +274,9 @@ impl Proxy {
     }
 
     /// Does what handles have asked for.
-    fn obey(&mut self, now: Nanos) {
+    fn obey(&mut self) {
         while let Ok(command) = self.mailbox.commands.try_recv() {
+            let now = self.clock.now();
             match command {
                 Command::Stop => self.is_stopping = true,
                 Command::Impair(direction, impairments) => {
@@ -284,24 +288,27 @@ impl Proxy {
                 }
                 Command::Rebind(kind) => {
                     let registry = self.poll.registry();
-                    self.udp.rebind_all(now, kind, &mut self.path, registry);
+                    self.udp.rebind_all(kind, &mut self.path, registry);
                 }
             }
         }
     }
 
     /// Takes the steps of the scenario that are due.
-    fn follow_scenario(&mut self, now: Nanos) {
+    fn follow_scenario(&mut self) {
         let Some(scenario) = &mut self.scenario else {
             return;
         };
+        let mut now = self.clock.now();
         while let Some(step) = scenario.poll_step(now) {
             info!("scenario: the step at {:?}", step.at);
             impair(&mut self.path, now, Direction::Up, step.up.clone());
             impair(&mut self.path, now, Direction::Down, step.down.clone());
             if let Some(kind) = step.rebind {
                 let registry = self.poll.registry();
-                self.udp.rebind_all(now, kind, &mut self.path, registry);
+                self.udp.rebind_all(kind, &mut self.path, registry);
+                // That read what had come meanwhile.
+                now = self.clock.now();
             }
         }
     }

@@ -19,6 +19,7 @@ use crate::proxy::datagram::{BufferPool, Datagram};
 use crate::proxy::log::{self, DecisionLog, push_logged};
 use crate::proxy::rebind::{AddressPool, NextRebinds, Rebinding, earlier};
 use crate::proxy::sockets::connect_udp;
+use crate::proxy::timer::Clock;
 use crate::proxy::token::{Generations, KEY_BITS, Slot, Source};
 use crate::proxy::udp_io::{
     self, BATCH, Outgoing, OutgoingBatch, Received, UdpIo, travels_as_ipv4,
@@ -64,6 +65,8 @@ impl DropCounter {
 
 /// The UDP half of the proxy.
 pub(crate) struct UdpRelay {
+    /// Each datagram gets the time at which it was read: one from before would have it arrive too early.
+    clock: Clock,
     listener: UdpSocket,
     listener_drops: DropCounter,
     upstream: SocketAddr,
@@ -88,6 +91,7 @@ impl UdpRelay {
         upstream: SocketAddr,
         rebinding: Rebinding,
         log: Option<DecisionLog>,
+        clock: Clock,
         registry: &Registry,
     ) -> io::Result<Self> {
         udp_io::prepare(&listener);
@@ -97,6 +101,7 @@ impl UdpRelay {
             Interest::READABLE,
         )?;
         Ok(Self {
+            clock,
             listener,
             listener_drops: DropCounter::default(),
             upstream,
@@ -120,14 +125,10 @@ impl UdpRelay {
     }
 
     /// Reads what clients have sent. True when there may be more.
-    pub(crate) fn read_clients(
-        &mut self,
-        now: Nanos,
-        path: &mut Path<Datagram>,
-        registry: &Registry,
-    ) -> bool {
+    pub(crate) fn read_clients(&mut self, path: &mut Path<Datagram>, registry: &Registry) -> bool {
         // The parts of `self` that change while `io` holds what was received.
         let Self {
+            clock,
             listener,
             upstream,
             flows,
@@ -143,6 +144,7 @@ impl UdpRelay {
         } = self;
         let mut refused = 0;
         let more = read(io, listener, |received| {
+            let now = clock.now();
             let known = by_client.get(&received.from).copied();
             let key = match known {
                 Some(key) => Some(key),
@@ -179,7 +181,7 @@ impl UdpRelay {
         });
         if refused > 0 {
             path.up.record_drops_before(refused);
-            warn_rarely(last_warning, now, || {
+            warn_rarely(last_warning, clock.now(), || {
                 warn!("{refused} datagrams of new UDP clients dropped: no sockets left for them");
             });
         }
@@ -187,20 +189,17 @@ impl UdpRelay {
     }
 
     /// Reads what the upstream has sent to a client. True when there may be more.
-    pub(crate) fn read_upstream(
-        &mut self,
-        now: Nanos,
-        slot: Slot,
-        path: &mut Path<Datagram>,
-    ) -> bool {
+    pub(crate) fn read_upstream(&mut self, slot: Slot, path: &mut Path<Datagram>) -> bool {
         let Some(flow) = self.flows.get_mut(slot.index()) else {
             return false;
         };
         if flow.generation != slot.generation {
             return false;
         }
-        let (pool, log, last_used) = (&mut self.pool, &mut self.log, &mut flow.last_used);
+        let (clock, pool, log) = (self.clock, &mut self.pool, &mut self.log);
+        let last_used = &mut flow.last_used;
         read(&mut self.io, &flow.socket, |received| {
+            let now = clock.now();
             *last_used = now;
             let datagram = pooled(pool, slot, &received);
             push_logged(log, path, Direction::Down, now, datagram);
@@ -289,7 +288,7 @@ impl UdpRelay {
             let rebinding = self.rebinding;
             let flow = self.flows.get_mut(key);
             if let Some(kind) = flow.and_then(|flow| flow.rebinds.take_due(now, rebinding)) {
-                self.move_client(now, key, kind, path, registry);
+                self.move_client(key, kind, path, registry);
             }
         }
         let next = self
@@ -302,13 +301,12 @@ impl UdpRelay {
     /// Moves every client.
     pub(crate) fn rebind_all(
         &mut self,
-        now: Nanos,
         kind: Rebind,
         path: &mut Path<Datagram>,
         registry: &Registry,
     ) {
         for key in self.keys() {
-            self.move_client(now, key, kind, path, registry);
+            self.move_client(key, kind, path, registry);
         }
     }
 
@@ -320,7 +318,6 @@ impl UdpRelay {
     /// the old one is lost, as behind a NAT that has forgotten it.
     fn move_client(
         &mut self,
-        now: Nanos,
         key: usize,
         kind: Rebind,
         path: &mut Path<Datagram>,
@@ -331,7 +328,7 @@ impl UdpRelay {
         };
         let slot = slot(key, generation);
         // What had arrived before the move belongs to the client.
-        while self.read_upstream(now, slot, path) {}
+        while self.read_upstream(slot, path) {}
         let local = match kind {
             Rebind::Port => None,
             Rebind::Address => Some(self.addresses.next()),
