@@ -160,7 +160,7 @@ impl NameRegistry {
         self.dirty && self.path.is_some()
     }
 
-    /// What is to be written, and where to; clears the mark. A helper thread does the writing (see [`write`]).
+    /// What is to be written, and where to; clears the mark. A helper thread does the writing (see [`write()`]).
     pub fn take_snapshot(&mut self) -> Option<(PathBuf, String)> {
         let path = self.path.clone()?;
         if !std::mem::take(&mut self.dirty) {

@@ -9,8 +9,8 @@ use super::association::{CLOSE_TRIES, ClientAssociation, Phase};
 use crate::endpoint::Outgoing;
 use crate::error::CloseReason;
 use crate::limits::{
-    KEEP_ALIVE, MAX_ACK_STREAMS, MAX_BACKOFF, MAX_DATAGRAM_BYTES, MAX_DONE_ENTRIES, MIN_DATAGRAM_BYTES,
-    PING_INTERVAL, PROTOCOL_VERSION,
+    KEEP_ALIVE, MAX_ACK_STREAMS, MAX_BACKOFF, MAX_DATAGRAM_BYTES, MAX_DONE_ENTRIES,
+    MIN_DATAGRAM_BYTES, PING_INTERVAL, PROTOCOL_VERSION,
 };
 use crate::packet_number::low_half;
 use crate::server::association::CELLS_LADDER;
@@ -41,7 +41,7 @@ impl ClientAssociation {
         }
     }
 
-    /// The next packet, written to the front of `buffer` ([`BASE_DATAGRAM_BYTES`] and the largest SYN at least).
+    /// The next packet, written to the front of `buffer` (a full datagram of 1472 bytes at least: the largest SYN).
     /// Call until `None`.
     pub fn poll_transmit(&mut self, now: Timestamp, buffer: &mut [u8]) -> Option<Outgoing> {
         let bytes = match self.phase {

@@ -1,11 +1,6 @@
 //! What comes only after a long life: packet numbers beyond 32 bits, and keys that have served their time.
 #![expect(
     clippy::cast_possible_truncation,
-    reason = "the numbers of tests are small"
-)]
-
-#![expect(
-    clippy::cast_possible_truncation,
     reason = "offsets of a small file, and patterns"
 )]
 

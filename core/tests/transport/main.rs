@@ -3,16 +3,7 @@
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
     clippy::print_stdout,
-    reason = "the numbers of tests are small"
-)]
-
-#![expect(
-    clippy::cast_possible_truncation,
-    reason = "sizes and counts of tests are small"
-)]
-#![expect(
-    clippy::print_stdout,
-    reason = "helpers of tests say what they measured; shown when a test fails"
+    reason = "the numbers of tests are small, and their helpers say what they measured"
 )]
 
 mod allocations;
