@@ -181,6 +181,9 @@ impl FileStore {
                             .or_default()
                             .add(stored.entry.version.size);
                     }
+                    if matches!(stored.state, State::Waiting) {
+                        self.waiting.entry(association).or_default().push_back(id);
+                    }
                 }
             }
         }
@@ -425,7 +428,12 @@ impl Source for FileStore {
                 }
                 return TrainState::Pending;
             }
-            State::Waiting | State::Opening => return TrainState::Pending,
+            // Whoever made it wait may have too much open; another client that wants it need not.
+            State::Waiting => {
+                self.try_open(id);
+                return TrainState::Pending;
+            }
+            State::Opening => return TrainState::Pending,
             State::Failed(end) => return TrainState::End(*end),
             State::Open(Content::Whole(_)) => {}
             State::Open(Content::Mapped(mapped)) => {

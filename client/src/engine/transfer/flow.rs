@@ -37,6 +37,7 @@ pub(super) struct Flow {
     out: Box<[u8]>,
     more: bool,
     unsent: u64,
+    tuning: CreditTuning,
 }
 
 impl Flow {
@@ -74,7 +75,7 @@ impl Flow {
                 cell_bytes: grant.cell_bytes,
                 server: config.server,
                 max_datagram,
-                credit: credit(&socket, credit_bytes),
+                credit: limit_credit(socket_credit(&socket), credit_bytes),
                 initial_rtt: config.initial_rtt.unwrap_or(INITIAL_RTT),
                 handshake_timeout: config.handshake_timeout,
             },
@@ -87,6 +88,7 @@ impl Flow {
             out: vec![0; MAX_DATAGRAM_BYTES].into_boxed_slice(),
             more: false,
             unsent: 0,
+            tuning: CreditTuning::new(now),
         })
     }
 
@@ -112,8 +114,8 @@ impl Flow {
             }
             let drops = u32::try_from(self.socket.kernel_drops()).unwrap_or(u32::MAX);
             self.association.set_socket_drops(drops);
-            self.association
-                .set_credit(credit(&self.socket, storage.credit_bytes()));
+            let credit = self.credit(now, storage.credit_bytes());
+            self.association.set_credit(credit);
             self.transmit(now);
         }
         self.more = true;
@@ -126,12 +128,21 @@ impl Flow {
 
     /// Does what is due and sends what there is.
     pub(super) fn on_time(&mut self, now: Timestamp, credit_bytes: u64) {
-        self.association
-            .set_credit(credit(&self.socket, credit_bytes));
+        let credit = self.credit(now, credit_bytes);
+        self.association.set_credit(credit);
         if self.association.poll_timeout().is_some_and(|at| at <= now) {
             self.association.handle_timeout(now);
         }
         self.transmit(now);
+    }
+
+    /// What the server may have in flight.
+    fn credit(&mut self, now: Timestamp, storage: u64) -> u32 {
+        let rtt = self.association.rtt().srtt();
+        let bytes = self.association.stats().bytes_received;
+        let drops = self.socket.kernel_drops();
+        let tuned = self.tuning.update(now, rtt, bytes, drops);
+        limit_credit(socket_credit(&self.socket).max(tuned), storage)
     }
 
     fn transmit(&mut self, now: Timestamp) {
@@ -158,9 +169,82 @@ impl Flow {
     }
 }
 
-/// What the server may have in flight: half of what the kernel holds for us (a packet costs more
-/// there than its bytes), and no more than we can take off its hands.
-fn credit(socket: &UdpSocket, credit_bytes: u64) -> u32 {
-    let kernel = u32::try_from(socket.recv_buffer_bytes() / 2).unwrap_or(u32::MAX);
-    kernel.min(u32::try_from(credit_bytes).unwrap_or(u32::MAX))
+/// Half of what the kernel holds for us: a packet costs more there than its bytes.
+fn socket_credit(socket: &UdpSocket) -> u64 {
+    (socket.recv_buffer_bytes() / 2) as u64
+}
+
+/// No more than we can take off the kernel's hands, and at most 4 GiB.
+fn limit_credit(kernel: u64, storage: u64) -> u32 {
+    u32::try_from(kernel.min(storage)).unwrap_or(u32::MAX)
+}
+
+/// On a path longer than this, packets in flight are on the way and not in the socket's buffer.
+const LONG_PATH: Duration = Duration::from_millis(2);
+/// Credit is judged no more often than this.
+const MIN_TUNING_ROUND: Duration = Duration::from_millis(10);
+
+/// How much more than the socket's buffer may be in flight: on a long path the buffer holds only what comes between two
+/// reads, so that a small one (ordinary users get 208 KiB) must not bound the window. As in receive buffer
+/// auto-tuning: twice what was taken in the last round trip, back to the buffer's share when the kernel dropped any.
+struct CreditTuning {
+    round_start: Timestamp,
+    bytes_before: u64,
+    drops_before: u64,
+    extra: u64,
+}
+
+impl CreditTuning {
+    fn new(now: Timestamp) -> Self {
+        Self {
+            round_start: now,
+            bytes_before: 0,
+            drops_before: 0,
+            extra: 0,
+        }
+    }
+
+    fn update(&mut self, now: Timestamp, rtt: Duration, bytes: u64, drops: u64) -> u64 {
+        if drops > self.drops_before || rtt < LONG_PATH {
+            self.drops_before = drops;
+            self.extra = 0;
+        }
+        if now - self.round_start >= rtt.max(MIN_TUNING_ROUND) {
+            let taken = bytes - self.bytes_before;
+            self.round_start = now;
+            self.bytes_before = bytes;
+            if rtt >= LONG_PATH {
+                self.extra = self.extra.max(2 * taken);
+            }
+        }
+        self.extra
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credit_follows_what_is_taken_and_falls_back_when_the_kernel_drops() {
+        let rtt = Duration::from_millis(50);
+        let mut now = Timestamp::from_nanos(0);
+        let mut tuning = CreditTuning::new(now);
+        let mut bytes = 0;
+        for _ in 0..5 {
+            now += rtt;
+            bytes += 600_000;
+            tuning.update(now, rtt, bytes, 0);
+        }
+        assert_eq!(tuning.update(now, rtt, bytes, 0), 1_200_000);
+        assert_eq!(tuning.update(now, rtt, bytes, 3), 0);
+        now += rtt;
+        bytes += 600_000;
+        assert_eq!(tuning.update(now, rtt, bytes, 3), 1_200_000);
+        assert_eq!(
+            tuning.update(now, Duration::from_micros(90), bytes, 3),
+            0,
+            "a short path"
+        );
+    }
 }
