@@ -131,6 +131,12 @@ impl StreamLayout {
         u32::try_from(self.file_bytes / u64::from(self.cell_bytes)).unwrap_or(u32::MAX)
     }
 
+    /// Cells that hold a byte of the file: all below the returned index. The last may end with the trailer's first bytes.
+    #[must_use]
+    pub fn file_cells(&self) -> u32 {
+        u32::try_from(self.file_bytes.div_ceil(u64::from(self.cell_bytes))).unwrap_or(u32::MAX)
+    }
+
     /// Cells that may be sent once the values of the first `ready` segments are known: all below the returned index.
     #[must_use]
     pub fn cells_ready(&self, ready: u32) -> u32 {

@@ -51,10 +51,10 @@ impl SendStream {
         wanted: &[Range<u32>],
         pool: &mut ChunkPool,
     ) -> Self {
-        let trailer = layout.first_trailer_cell();
+        let file_cells = layout.file_cells();
         let unsent = wanted
             .iter()
-            .map(|range| range.start..range.end.min(trailer))
+            .map(|range| range.start..range.end.min(file_cells))
             .filter(|range| !range.is_empty())
             .collect();
         Self {
@@ -66,7 +66,7 @@ impl SendStream {
             queued: false,
             deferred: Vec::new(),
             unsent,
-            trailer_next: trailer,
+            trailer_next: file_cells,
             hashes: 0,
         }
     }
@@ -89,42 +89,44 @@ impl SendStream {
     /// The next at most `max_cells` consecutive cells that were never sent; they count as sent from now on.
     pub fn take_new(&mut self, max_cells: u32) -> Option<Range<u32>> {
         let trailer = self.trailer_ready();
-        let trailer_cells = trailer.end - trailer.start;
-        let all_known = self.hashes == self.layout.segments();
-        let first_trailer = self.layout.first_trailer_cell();
-        if let Some(front) = self.unsent.front_mut()
-            && (trailer_cells == 0
-                || self.trailer_next == first_trailer
-                    && front.end == first_trailer
-                    && front.end - front.start <= JOINED_CELLS)
-        {
-            let mut run = front.start..front.end.min(front.start + max_cells);
-            front.start = run.end;
-            if front.start == front.end {
-                self.unsent.pop_front();
+        let file_cells = self.layout.file_cells();
+        // The cell at the border ends with the first values: it waits for them.
+        let ready = self.layout.cells_ready(self.hashes);
+        if let Some(front) = self.unsent.front_mut() {
+            let left = front.end - front.start;
+            let joins = self.trailer_next == file_cells
+                && front.end == file_cells
+                && left <= JOINED_CELLS
+                && self.hashes == self.layout.segments();
+            let mut run = front.start..front.end.min(front.start + max_cells).min(ready);
+            if (trailer.is_empty() || joins) && run.start < run.end {
+                front.start = run.end;
+                if front.start == front.end {
+                    self.unsent.pop_front();
+                }
+                if joins && run.end == file_cells {
+                    // The file's end and its hashes in one packet: what most small files are.
+                    run.end = trailer.end.min(run.start + max_cells);
+                    self.trailer_next = run.end;
+                }
+                return Some(run);
             }
-            if run.end == first_trailer && self.trailer_next == first_trailer && all_known {
-                // The file's end and its hash in one packet: what most small files are.
-                run.end = trailer.end.min(run.start + max_cells);
-                self.trailer_next = run.end;
-            }
-            return Some(run);
         }
-        if trailer_cells > 0 {
-            let run = trailer.start..trailer.end.min(trailer.start + max_cells);
-            self.trailer_next = run.end;
-            return Some(run);
+        if trailer.is_empty() {
+            return None;
         }
-        None
+        let run = trailer.start..trailer.end.min(trailer.start + max_cells);
+        self.trailer_next = run.end;
+        Some(run)
     }
 
     /// Takes back a run that could not be sent after all.
     pub fn put_back_new(&mut self, run: Range<u32>) {
-        let first_trailer = self.layout.first_trailer_cell();
-        if run.end > first_trailer {
-            self.trailer_next = self.trailer_next.min(run.start.max(first_trailer));
+        let file_cells = self.layout.file_cells();
+        if run.end > file_cells {
+            self.trailer_next = self.trailer_next.min(run.start.max(file_cells));
         }
-        let file = run.start..run.end.min(first_trailer);
+        let file = run.start..run.end.min(file_cells);
         if file.is_empty() {
             return;
         }
