@@ -341,3 +341,20 @@ fn a_server_killed_at_any_point_is_noticed_and_the_next_one_resumes() {
         assert!(fetched <= missing + 4 * 32 + 2 * 288, "{moment:?}");
     }
 }
+
+#[test]
+fn a_download_given_up_before_the_handshake_does_not_spin() {
+    // Found by the simulation; `monitor` refuses a timer in the past.
+    let silent = Impairments {
+        loss: 1.0,
+        ..base()
+    };
+    let mut world = start(1, silent, 1000);
+    world.run_until(MS, |_| false);
+    let now = world.now;
+    let peer = &mut world.peers[0];
+    peer.open.clear();
+    peer.association.finish_stream(now, 1, 1);
+    world.run_until(2 * IDLE_TIMEOUT, |world| world.peers[0].closed.is_some());
+    assert_eq!(world.peers[0].closed, Some(CloseReason::HandshakeTimeout));
+}
