@@ -8,6 +8,7 @@ use std::panic;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, test_kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tracing::{debug, info, warn};
@@ -112,6 +113,9 @@ pub(super) fn prepare_directory() -> io::Result<()> {
         .recursive(true)
         .mode(0o755)
         .create(directory)?;
+    // As iproute2 does too, so that no two make the mount.
+    let open = File::open(directory)?;
+    flock(&open, FlockOperation::LockExclusive)?;
     match kernel::share_mount(directory) {
         // It is no mount point yet.
         Err(error) if error.kind() == ErrorKind::InvalidInput => {
