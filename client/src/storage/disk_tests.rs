@@ -69,6 +69,9 @@ fn a_large_file_is_a_part_until_it_is_published() {
     let sub = folder.path().join("sub");
     assert_eq!(entries(&sub), ["a.bin.part"]);
     drop(part);
+    assert!(entries(&sub).is_empty(), "nothing of it could be resumed");
+    // A run that was killed before its first checkpoint leaves this.
+    std::fs::write(sub.join("a.bin.part"), vec![0; data.len()]).unwrap();
     let (part, have) = prepare(&storage, &request("sub/a.bin", data.len())).unwrap();
     assert!(have.is_empty());
     assert_eq!(

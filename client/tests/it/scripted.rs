@@ -35,6 +35,8 @@ const LISTENER: Token = Token(0);
 const UDP: Token = Token(1);
 const WAKER: Token = Token(2);
 const FIRST_CLIENT: usize = 3;
+/// How often a stalled file is tried again.
+const STALL_CHECK: Duration = Duration::from_millis(5);
 
 /// What the server shares and how it misbehaves.
 #[derive(Default)]
@@ -45,11 +47,11 @@ pub struct Script {
     pub lies: HashMap<String, String>,
     /// So many reads of this byte of the file are wrong.
     pub corrupt: HashMap<(String, u64), u32>,
-    /// Reading beyond this byte ends the stream as changed, and the file has this content then.
+    /// Reading this byte ends the stream as changed, and the file has this content then.
     pub change: Vec<(String, u64, Arc<Vec<u8>>)>,
-    /// No byte beyond this one is sent of any file.
+    /// This byte of every file is never there, so those behind it do not come either.
     pub stall_at: Option<u64>,
-    /// The control connection is cut when a file is read beyond this byte, once.
+    /// The control connection is cut when this byte of a file is read, once.
     pub cut_at: Option<u64>,
     /// Every n-th datagram is lost.
     pub drop_nth: u64,
@@ -178,17 +180,20 @@ impl Source for Share {
         let open = &self.open[source.0 as usize];
         let mut script = self.script.lock().unwrap();
         let end = offset + len as u64;
-        if script.stall_at.is_some_and(|at| end > at) {
+        if script
+            .stall_at
+            .is_some_and(|at| (offset..end).contains(&at))
+        {
             return SourceBytes::Pending;
         }
-        if script.cut_at.is_some_and(|at| end > at) {
+        if script.cut_at.is_some_and(|at| (offset..end).contains(&at)) {
             script.cut_at = None;
             self.cut = true;
         }
         let change = script
             .change
             .iter()
-            .position(|(name, at, _)| *name == open.name && end > *at);
+            .position(|(name, at, _)| *name == open.name && (offset..end).contains(at));
         if let Some(change) = change {
             let (name, _, content) = script.change.remove(change);
             script.files.insert(name, content);
@@ -262,8 +267,22 @@ impl Server {
             }
             let next = self.endpoint.poll_timeout();
             let wait = next.map(|at| at.saturating_duration_since(self.clock.now()));
-            let wait = if more { Some(Duration::ZERO) } else { wait };
+            let mut wait = if more { Some(Duration::ZERO) } else { wait };
+            let stalled = self.share.script.lock().unwrap().stall_at.is_some();
+            if stalled {
+                // What was lost before the stall must still be sent again.
+                self.wake_all(now);
+                wait = Some(wait.map_or(STALL_CHECK, |wait| wait.min(STALL_CHECK)));
+            }
             let _ = self.poll.poll(&mut events, wait);
+        }
+    }
+
+    fn wake_all(&mut self, now: Timestamp) {
+        for association in 1..self.next_association {
+            for key in 0..self.share.open.len() as u64 {
+                self.endpoint.source_ready(now, association, SourceKey(key));
+            }
         }
     }
 
