@@ -76,6 +76,8 @@ struct Row {
     sink: Sink,
     bytes_per_second: f64,
     cpu_seconds_per_gb: f64,
+    /// Of both processes, the client's whole life included: a share that falls with the file's size is start and end.
+    allocations_per_packet: f64,
     runs: u32,
     min: f64,
     max: f64,
@@ -110,23 +112,27 @@ pub(crate) fn run(args: &BulkArgs) -> Result<bool> {
     let order = session.order(&stage, [NAME], folder, args.max_datagram)?;
     settle(&source, &mut stage)?;
 
-    let (mut rates, mut costs) = (Vec::new(), Vec::new());
+    let (mut rates, mut costs, mut allocations) = (Vec::new(), Vec::new(), Vec::new());
     for index in 0..=args.runs {
-        let before = session.server_cpu_seconds(&mut stage)?;
-        let (file, client_cpu) = session.download_file(&mut stage, &order, &progress)?;
-        let cpu = session.server_cpu_seconds(&mut stage)? - before + client_cpu;
+        let before = session.server_usage(&mut stage)?;
+        let (file, client) = session.download_file(&mut stage, &order, &progress)?;
+        let server = session.server_usage(&mut stage)?;
         if file.blake3 != hash || file.bytes != bytes {
             bail!("the file that came is not the one that was sent");
         }
         if index > 0 {
             rates.push(rate(bytes, file.seconds));
+            let cpu = server.cpu_seconds - before.cpu_seconds + client.cpu_seconds;
             costs.push(cpu / rate(bytes, 1e9));
+            let allocated = server.allocations - before.allocations + client.allocations;
+            allocations.push(rate(allocated, rate(file.packets, 1.0)));
         }
     }
     progress.clear();
     session.end(&mut stage)?;
     let (rates, costs) = (Spread::of(&rates), Spread::of(&costs));
     let (rates, costs) = rates.zip(costs).context("there were no runs")?;
+    let allocations = Spread::of(&allocations).context("there were no runs")?;
     let row = Row {
         workload: "bulk",
         row: "columba",
@@ -135,6 +141,7 @@ pub(crate) fn run(args: &BulkArgs) -> Result<bool> {
         sink: args.sink,
         bytes_per_second: rates.median.round(),
         cpu_seconds_per_gb: costs.median,
+        allocations_per_packet: allocations.median,
         runs: args.runs,
         min: rates.min.round(),
         max: rates.max.round(),
@@ -178,7 +185,7 @@ fn show(row: &Row, json: bool) -> Result<()> {
     }
     let rate = |bytes_per_second| report::megabytes(bytes_per_second) + "/s";
     report::print(&format!(
-        "{}, {}, UDP payload ≤ {}: {} ({} to {}, {} runs), {:.3} CPU seconds per GB\n",
+        "{}, {}, UDP payload ≤ {}: {} ({} to {}, {} runs), {:.3} CPU seconds per GB, {:.4} allocations per packet\n",
         row.row,
         if row.encrypted {
             "encrypted"
@@ -190,6 +197,7 @@ fn show(row: &Row, json: bool) -> Result<()> {
         rate(row.min),
         rate(row.max),
         row.runs,
-        row.cpu_seconds_per_gb
+        row.cpu_seconds_per_gb,
+        row.allocations_per_packet
     ))
 }

@@ -18,7 +18,8 @@ use columba_client::storage::memory::MemoryStorage;
 use columba_client::storage::{Existing, Storage};
 use serde::{Deserialize, Serialize};
 
-use crate::{exit_code, os, report};
+use crate::roles::Usage;
+use crate::{exit_code, report};
 
 /// What to download, from where, to where.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -52,8 +53,8 @@ pub(crate) enum Told {
     File(FileOutcome),
     /// A file could not be had.
     Failed { file: String, error: String },
-    /// All is done; CPU time of the whole process so far.
-    Done { cpu_seconds: f64 },
+    /// All is done; what the whole process has used.
+    Done(Usage),
 }
 
 /// A file that has arrived.
@@ -65,6 +66,8 @@ pub(crate) struct FileOutcome {
     /// From the first SYN (or, for later files, their request) to the verified end.
     pub(crate) seconds: f64,
     pub(crate) blake3: String,
+    /// DATA packets that came.
+    pub(crate) packets: u64,
     /// Round trips of packets of the whole association so far.
     pub(crate) rtt_p50_ms: f64,
     pub(crate) rtt_p99_ms: f64,
@@ -78,6 +81,7 @@ impl From<&FileReport> for FileOutcome {
             bytes: file.bytes,
             seconds: file.elapsed.as_secs_f64(),
             blake3: blake3::Hash::from_bytes(file.blake3).to_hex().to_string(),
+            packets: file.packets_received,
             rtt_p50_ms: file.rtt_p50.as_secs_f64() * 1e3,
             rtt_p99_ms: file.rtt_p99.as_secs_f64() * 1e3,
         }
@@ -113,9 +117,7 @@ fn download(arguments: &[OsString]) -> Result<bool> {
         },
     )?;
     told?;
-    report::print_json(&Told::Done {
-        cpu_seconds: os::cpu_time().as_secs_f64(),
-    })?;
+    report::print_json(&Told::Done(Usage::now()))?;
     Ok(summary.failures.is_empty())
 }
 

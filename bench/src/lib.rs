@@ -11,6 +11,7 @@
 //! - `download`: the receiving process of all workloads: the client's engine, which tells its progress.
 //! - `processes`: one child process; `os`: what the operating system has to do with it.
 
+mod allocations;
 mod bulk;
 mod cli;
 mod content;

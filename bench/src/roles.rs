@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{download, os};
+use crate::{allocations, download, os};
 
 /// Which program to be.
 pub(crate) const ROLE_VARIABLE: &str = "COLUMBA_BENCH_ROLE";
@@ -78,23 +78,35 @@ pub(crate) fn play(arguments: &[OsString]) -> Option<ExitCode> {
     })
 }
 
-/// The answer to [`CPU_QUESTION`].
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct CpuAnswer {
-    /// CPU time of all threads so far.
+/// What a process has used so far; the answer to [`USAGE_QUESTION`].
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct Usage {
+    /// CPU time of all threads.
     pub(crate) cpu_seconds: f64,
+    /// Heap allocations of all threads.
+    pub(crate) allocations: u64,
 }
 
-/// A line on standard input that asks how much CPU time the process has used.
-pub(crate) const CPU_QUESTION: &str = "cpu";
+impl Usage {
+    /// That of this process.
+    pub(crate) fn now() -> Self {
+        Self {
+            cpu_seconds: os::cpu_time().as_secs_f64(),
+            allocations: allocations::count(),
+        }
+    }
+}
+
+/// A line on standard input that asks how much the process has used.
+pub(crate) const USAGE_QUESTION: &str = "usage";
 
 /// Standard input is a pipe from our parent: when it ends, the parent is gone, however that came about, and so must we.
-/// This works on every system and for every way to die. Meanwhile it carries [`CPU_QUESTION`]s.
+/// This works on every system and for every way to die. Meanwhile it carries [`USAGE_QUESTION`]s.
 fn end_with_parent() {
     let watch = || {
         for line in std::io::stdin().lock().lines() {
             match line {
-                Ok(line) if line == CPU_QUESTION => answer_cpu(),
+                Ok(line) if line == USAGE_QUESTION => answer_usage(),
                 Ok(_) => {}
                 Err(_) => break,
             }
@@ -107,11 +119,8 @@ fn end_with_parent() {
         .spawn(watch);
 }
 
-fn answer_cpu() {
-    let answer = CpuAnswer {
-        cpu_seconds: os::cpu_time().as_secs_f64(),
-    };
-    if let Ok(line) = serde_json::to_string(&answer) {
+fn answer_usage() {
+    if let Ok(line) = serde_json::to_string(&Usage::now()) {
         let mut out = std::io::stdout().lock();
         // The parent asks no more when it is gone.
         let _ = writeln!(out, "{line}").and_then(|()| out.flush());

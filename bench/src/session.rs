@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::download::{FileOutcome, Order, Told};
 use crate::processes::{Heard, Launch, ProcessId};
 use crate::progress::Progress;
-use crate::roles::{CPU_QUESTION, CpuAnswer, Role};
+use crate::roles::{Role, USAGE_QUESTION, Usage};
 use crate::stage::{PATIENCE, Stage};
 
 /// Without a sign of life from a download for so long, something is wrong; the client itself gives up earlier.
@@ -164,15 +164,15 @@ impl Session {
         })
     }
 
-    /// Downloads one file and waits for it; returns also the CPU time of the whole process in seconds.
+    /// Downloads one file and waits for it; returns also what the whole process has used.
     pub(crate) fn download_file(
         &self,
         stage: &mut Stage,
         order: &Order,
         progress: &Progress,
-    ) -> Result<(FileOutcome, f64)> {
+    ) -> Result<(FileOutcome, Usage)> {
         let client = self.start_download(stage, order)?;
-        let (mut file, mut cpu) = (None, 0.0);
+        let (mut file, mut used) = (None, Usage::default());
         let mut alive = Instant::now();
         loop {
             match stage.next(alive + STALL_LIMIT)? {
@@ -190,7 +190,7 @@ impl Session {
                         }
                         Told::File(outcome) => file = Some(outcome),
                         Told::Failed { file, error } => bail!("{file}: {error}"),
-                        Told::Done { cpu_seconds } => cpu = cpu_seconds,
+                        Told::Done(usage) => used = usage,
                     }
                 }
                 Some(Heard::Closed { from }) if from == client => break,
@@ -202,7 +202,7 @@ impl Session {
             }
         }
         stage.process(client).expect_success(PATIENCE)?;
-        Ok((file.context("the download told of no file")?, cpu))
+        Ok((file.context("the download told of no file")?, used))
     }
 
     /// The server's counters of file transfers.
@@ -216,11 +216,11 @@ impl Session {
             .with_context(|| format!("the server's counters lack some of transfers: {report}"))
     }
 
-    /// CPU time the server has used so far, in seconds.
-    pub(crate) fn server_cpu_seconds(&self, stage: &mut Stage) -> Result<f64> {
-        stage.process(self.server).say(CPU_QUESTION)?;
-        let answer = stage.next_json_of(self.server, "its CPU time")?;
-        Ok(CpuAnswer::deserialize(&answer)?.cpu_seconds)
+    /// What the server has used so far.
+    pub(crate) fn server_usage(&self, stage: &mut Stage) -> Result<Usage> {
+        stage.process(self.server).say(USAGE_QUESTION)?;
+        let answer = stage.next_json_of(self.server, "what it used")?;
+        Ok(Usage::deserialize(&answer)?)
     }
 
     /// Ends the network, if there is one, and the server. Both must end well.

@@ -115,6 +115,7 @@ fn bulk_fills_its_row() {
     ];
     let row = json(&run(BENCH, &arguments));
     let expected = [
+        "allocations_per_packet",
         "bytes_per_second",
         "cpu_seconds_per_gb",
         "encrypted",

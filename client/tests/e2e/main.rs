@@ -332,6 +332,17 @@ fn refusals_have_their_exit_code_and_say_what_to_do() {
         4,
         "one word",
     );
+    // A name belongs to the first key that used it.
+    assert_code(&with(&password, &["-n", "alice", "say", "hello"]), 0, "");
+    let other = tempfile::tempdir().unwrap();
+    let mut stranger = Command::new(env!("CARGO_BIN_EXE_columba"));
+    stranger
+        .args(["-s", &server, "--state"])
+        .arg(other.path())
+        .args(["--password-file", password.to_str().unwrap()])
+        .args(["-n", "alice", "say", "me too"])
+        .stdin(Stdio::null());
+    assert_code(&stranger.output().unwrap(), 4, "alice");
     let pin = "0".repeat(64);
     assert_code(&with(&password, &["--fingerprint", &pin, "ls"]), 4, "key");
 
