@@ -56,8 +56,6 @@ pub const MAX_STREAMS: usize = 1 << 16;
 pub const MAX_STREAM_CHUNKS: u32 = 1 << 20;
 /// Largest stream number.
 pub const MAX_STREAM_ID: u32 = (1 << 24) - 1;
-/// Missing ranges in one start of a stream at most.
-pub const MAX_MISSING_RANGES: usize = 4096;
 
 /// The client acknowledges after this many packets at the latest.
 pub const MAX_ACK_EVERY: u32 = 256;

@@ -261,7 +261,7 @@ pub struct AeadOpener {
     previous: Option<PhaseKey>,
     current: PhaseKey,
     next: PhaseKey,
-    /// Scratch where a packet of the next phase is tried.
+    /// Packets whose tag was wrong.
     forged: u64,
 }
 

@@ -8,7 +8,7 @@ use zerocopy::FromBytes;
 use super::association::{ClientAssociation, ClientEvent, Phase};
 use super::storage::Storage;
 use crate::error::{CloseReason, DropReason, StreamEnd};
-use crate::limits::MAX_BACKOFF;
+use crate::limits::{MAX_BACKOFF, MAX_FORGERIES};
 use crate::packet_number::expand;
 use crate::units::{Ecn, Timestamp};
 use crate::wire::{Close, Echo, Kind, ParsedHeader, Reset, StreamStatuses, SynAck};
@@ -25,6 +25,9 @@ impl ClientAssociation {
     ) {
         if let Err(reason) = self.try_handle(now, from, ecn, packet, storage) {
             self.stats.drops.count(reason);
+            if self.opener.forgeries() >= MAX_FORGERIES {
+                self.end(CloseReason::Local);
+            }
         }
     }
 

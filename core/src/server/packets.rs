@@ -9,7 +9,7 @@ use super::association::{ControlPacket, ServerAssociation};
 use crate::cell_set::ChunkPool;
 use crate::endpoint::ServerEvent;
 use crate::error::{CloseReason, DropReason, StreamEnd};
-use crate::limits::MAX_DONE_ENTRIES;
+use crate::limits::{MAX_DONE_ENTRIES, MAX_FORGERIES};
 use crate::packet_number::expand;
 use crate::units::{Ecn, Timestamp};
 use crate::wire::{Ack, Close, Echo, Kind, ParsedHeader, StreamStatuses};
@@ -39,7 +39,11 @@ impl ServerAssociation {
             .opener
             .open_in_place(number, header.key_phase, packet, header.len());
         let Some(body) = opened else {
-            return self.drops.count(DropReason::Unauthentic);
+            self.drops.count(DropReason::Unauthentic);
+            if self.opener.forgeries() >= MAX_FORGERIES {
+                self.close(now, CloseReason::Local, pool, events);
+            }
+            return;
         };
         let newest = self
             .received
