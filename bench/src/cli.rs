@@ -7,14 +7,16 @@ use clap::{Parser, Subcommand};
 
 use crate::bulk::BulkArgs;
 use crate::demo::DemoArgs;
+use crate::scenarios::ScenariosArgs;
 use crate::sparse::SparseArgs;
 use crate::stage::{BadUsage, Interrupted, USAGE};
-use crate::{Arguments, bulk, demo, exit_code, report, roles, sparse};
+use crate::{Arguments, bulk, demo, exit_code, report, roles, scenarios, sparse};
 
 const BENCH_EXAMPLES: &str = "\
 Examples:
   columba-bench demo --loss 20% --delay 50ms
   columba-bench bulk --mib 1024 --max-datagram 1472 --runs 5 --json
+  columba-bench scenarios loss-30 blackhole
   columba-bench sparse --gib 5 --to /var/tmp";
 
 const DEMO_EXAMPLES: &str = "\
@@ -37,6 +39,8 @@ enum Workload {
     Demo(DemoArgs),
     /// One large download over loopback, as fast as it goes
     Bulk(BulkArgs),
+    /// Bad networks, one after the other: each file must arrive identical and in time
+    Scenarios(ScenariosArgs),
     /// Download a sparse file beyond 4 GiB and check its hash
     Sparse(SparseArgs),
 }
@@ -59,6 +63,7 @@ pub fn bench_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match BenchCli::parse_from(arguments).workload {
         Workload::Demo(args) => demo::run(&args),
         Workload::Bulk(args) => bulk::run(&args),
+        Workload::Scenarios(args) => scenarios::run(&args),
         Workload::Sparse(args) => sparse::run(&args),
     };
     conclude(outcome)

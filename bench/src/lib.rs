@@ -22,6 +22,7 @@ mod processes;
 mod progress;
 mod report;
 mod roles;
+mod scenarios;
 mod session;
 mod sparse;
 mod stage;

@@ -43,7 +43,7 @@ impl std::error::Error for Interrupted {}
 
 /// A process refused its arguments, which came from ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct BadUsage(String);
+pub(crate) struct BadUsage(pub(crate) String);
 
 impl fmt::Display for BadUsage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

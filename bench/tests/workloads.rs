@@ -101,6 +101,19 @@ fn the_demo_takes_any_folder_and_plaintext() {
 }
 
 #[test]
+fn a_scenario_is_survived_and_a_wrong_name_is_explained() {
+    let row = json(&run(BENCH, &["scenarios", "every-4th-dropped", "--json"]));
+    assert_eq!(
+        (&row["ok"], &row["bytes"]),
+        (&true.into(), &1_000_000.into())
+    );
+    let retransmitted = row["retransmitted_packets"].as_u64();
+    assert!(retransmitted.is_some_and(|packets| packets > 100), "{row}");
+    let wrong = run(BENCH, &["scenarios", "rain"]);
+    assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[test]
 fn bulk_fills_its_row() {
     let arguments = [
         "bulk",
