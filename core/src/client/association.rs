@@ -123,7 +123,6 @@ pub struct ClientAssociation {
     pub(super) last_received: Timestamp,
     pub(super) ecn: (u32, u32),
     pub(super) socket_drops: u32,
-    pub(super) close_reason: CloseReason,
     pub(super) stats: ReceiverStats,
     pub(super) events: VecDeque<ClientEvent>,
 }
@@ -172,7 +171,6 @@ impl ClientAssociation {
             last_received: now,
             ecn: (0, 0),
             socket_drops: 0,
-            close_reason: CloseReason::Local,
             stats: ReceiverStats::default(),
             events: VecDeque::new(),
             config,
@@ -318,7 +316,6 @@ impl ClientAssociation {
     pub(super) fn end(&mut self, reason: CloseReason) {
         if self.phase != Phase::Closed {
             self.phase = Phase::Closed;
-            self.close_reason = reason;
             self.events.push_back(ClientEvent::Closed(reason));
         }
     }

@@ -222,9 +222,9 @@ impl ServerAssociation {
         self.largest_ack_number = number;
         self.credit = u64::from(ack.header.credit.get());
         self.stats.socket_drops = u64::from(ack.header.socket_drops.get());
-        let (ect0, ce) = (ack.header.ect0.get(), ack.header.ce.get());
-        let marks = ce.saturating_sub(self.reported.1);
-        self.reported = (ect0, ce);
+        let ce = ack.header.ce.get();
+        let marks = ce.saturating_sub(self.reported_ce);
+        self.reported_ce = ce;
         self.stats.ecn_ce += u64::from(marks);
         marks
     }

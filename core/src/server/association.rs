@@ -138,7 +138,8 @@ pub struct ServerAssociation {
     pub(crate) mtu: Mtu,
     pub(crate) credit: u64,
     pub(crate) largest_ack_number: u64,
-    pub(crate) reported: (u32, u32),
+    /// ECN marks that the client has reported so far.
+    pub(crate) reported_ce: u32,
     pub(crate) slots: Vec<Option<SendStream>>,
     pub(crate) free_slots: Vec<u32>,
     pub(crate) by_id: HashMap<u32, u32>,
@@ -236,7 +237,7 @@ impl ServerAssociation {
             mtu,
             credit: 0,
             largest_ack_number: 0,
-            reported: (0, 0),
+            reported_ce: 0,
             slots: Vec::new(),
             free_slots: Vec::new(),
             by_id: HashMap::new(),
@@ -504,12 +505,6 @@ impl ServerAssociation {
         if self.control.len() < MAX_QUEUED_CONTROL {
             self.control.push_back(packet);
         }
-    }
-
-    /// Whether the association has nothing in flight and nothing to send.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.by_id.is_empty() && self.sent.in_flight_packets() == 0
     }
 
     pub(crate) fn idle_deadline(&self) -> Timestamp {
