@@ -322,10 +322,16 @@ impl Transfers {
             .as_ref()
             .and_then(Allowance::allowed_at)
             .filter(|_| self.endpoint.has_ready());
-        [self.endpoint.poll_timeout(), self.retry_at, allowed_at]
-            .into_iter()
-            .flatten()
-            .min()
+        let close_at = self.store.next_close();
+        [
+            self.endpoint.poll_timeout(),
+            self.retry_at,
+            allowed_at,
+            close_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Whether [`transmit`](Self::transmit) could go on at once.
