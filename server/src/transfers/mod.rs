@@ -4,6 +4,7 @@
 //! outlives the control connection until the client closes it or falls silent.
 
 mod counts;
+mod load;
 pub(crate) mod share;
 pub(crate) mod store;
 

@@ -13,22 +13,14 @@ use columba_core::units::Timestamp;
 use mio::Token;
 
 use crate::files::catalog::SharedEntry;
-use crate::files::content::{
-    self, Check, Content, Mapped, Opened, READ_AHEAD_SEGMENTS, SMALL_FILE_BYTES,
-};
+use crate::files::content::{self, Check, Content, Mapped, Opened, READ_AHEAD_SEGMENTS};
 use crate::files::folder::SharedFolder;
 use crate::files::hashes::{HashCache, HashJob, SEGMENT_BYTES, SegmentHash, segments};
 use crate::files::version::FileVersion;
 use crate::files::workers::{Priority, Workers};
 use crate::helpers::{HelperEvent, Mailbox};
 use crate::slots::{SlotId, Slots};
-
-/// Bytes of small files that one association may have in memory, and how many of them.
-const MAX_SMALL_BYTES: u64 = 16 * 1_024 * 1_024;
-const MAX_SMALL_FILES: usize = 8_192;
-
-/// Large files that one association may have open.
-const MAX_LARGE_FILES: usize = 32;
+use crate::transfers::load::Load;
 
 /// A large file stays open and mapped for so long after its last stream, and so many of them: others often want the
 /// same file, and mapping its pages anew costs as much as a seventh of sending them.
@@ -62,42 +54,6 @@ enum State {
     Opening,
     Open(Content),
     Failed(StreamEnd),
-}
-
-/// What one association has open.
-#[derive(Clone, Copy, Debug, Default)]
-struct Load {
-    small_bytes: u64,
-    small_files: usize,
-    large_files: usize,
-}
-
-impl Load {
-    fn has_room(&self, size: u64) -> bool {
-        if size <= SMALL_FILE_BYTES {
-            self.small_files < MAX_SMALL_FILES && self.small_bytes + size <= MAX_SMALL_BYTES
-        } else {
-            self.large_files < MAX_LARGE_FILES
-        }
-    }
-
-    fn add(&mut self, size: u64) {
-        if size <= SMALL_FILE_BYTES {
-            self.small_files += 1;
-            self.small_bytes += size;
-        } else {
-            self.large_files += 1;
-        }
-    }
-
-    fn remove(&mut self, size: u64) {
-        if size <= SMALL_FILE_BYTES {
-            self.small_files = self.small_files.saturating_sub(1);
-            self.small_bytes = self.small_bytes.saturating_sub(size);
-        } else {
-            self.large_files = self.large_files.saturating_sub(1);
-        }
-    }
 }
 
 /// All files that streams send.
