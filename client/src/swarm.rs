@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use columba_core::control::{FEATURES, Frame, Framing, Hello, PROTOCOL_VERSION, Purpose, Side};
+use columba_core::control::{Frame, Framing, Hello, PROTOCOL_VERSION, Purpose, Side};
 use columba_core::units::Timestamp;
 use columba_net::clock::Clock;
 use columba_net::identity::Identity;
@@ -202,11 +202,13 @@ impl<'a> Swarm<'a> {
         let mut greeting = Vec::new();
         Frame::Hello(Hello {
             version: PROTOCOL_VERSION,
-            features: FEATURES,
+            // Nobody reads what comes beside the chat.
+            features: 0,
             purpose: Purpose::Chat,
             name: &format!("swarm{:06x}n{index}", self.mark),
             password: &self.settings.password,
             software: concat!("columba-swarm/", env!("CARGO_PKG_VERSION")),
+            returns: None,
         })
         .encode(framing, &mut greeting)
         .map_err(|error| ClientError::Usage(error.to_string()))?;

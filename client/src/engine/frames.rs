@@ -17,6 +17,7 @@ pub(super) fn hello_frame(config: &EngineConfig) -> Frame<'_> {
         name: config.name.as_deref().unwrap_or_default(),
         password: &config.password,
         software: concat!("columba/", env!("CARGO_PKG_VERSION")),
+        returns: None,
     })
 }
 
@@ -37,7 +38,13 @@ pub(super) fn simple_frame(command: &Command, request: u32) -> Option<Frame<'_>>
         Command::Users => Frame::Users,
         Command::Files { prefix } => Frame::Files { request, prefix },
         Command::Stats => Frame::Stats,
-        Command::Get { .. } | Command::Finish | Command::Stop => return None,
+        Command::Get { .. }
+        | Command::Pause { .. }
+        | Command::Resume { .. }
+        | Command::Cancel { .. }
+        | Command::ConnectNow
+        | Command::Finish
+        | Command::Stop => return None,
     })
 }
 

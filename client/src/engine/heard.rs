@@ -1,6 +1,7 @@
 //! The server's frames as owned values, so that handling one does not hold the buffer it came in.
 
 use columba_core::control::{ControlError, Frame, Grant, Side};
+use columba_core::stats::PathReport;
 
 use super::message::{Event, FileInfo};
 use super::transfer::Offered;
@@ -42,6 +43,7 @@ pub(super) enum Heard {
     },
     Ping(u64),
     Pong(u64),
+    PathReport(PathReport),
     /// A frame that servers do not send.
     Nonsense,
 }
@@ -147,6 +149,7 @@ impl From<Frame<'_>> for Heard {
             | Frame::Start { .. }
             | Frame::Cancel { .. }
             | Frame::Leave => Self::Nonsense,
+            Frame::PathReport(report) => Self::PathReport(report),
         }
     }
 }

@@ -173,10 +173,19 @@ impl<'a> Reactor<'a> {
                     request,
                     names,
                     target,
+                    folder: _,
+                    roots: _,
                 } => reactor.transfers.request(now, request, &names, target)?,
                 // Asked twice, when the first connection fails half-way, they do no harm.
                 Command::Users | Command::Files { .. } | Command::Stats => questions.push(command),
-                Command::Say(_) | Command::Whisper { .. } | Command::Finish | Command::Stop => {
+                Command::Say(_)
+                | Command::Whisper { .. }
+                | Command::Pause { .. }
+                | Command::Resume { .. }
+                | Command::Cancel { .. }
+                | Command::ConnectNow
+                | Command::Finish
+                | Command::Stop => {
                     reactor.held.push_back(command);
                 }
             }
@@ -334,6 +343,8 @@ impl<'a> Reactor<'a> {
                 request,
                 names,
                 target,
+                folder: _,
+                roots: _,
             } => {
                 self.transfers.request(now, request, &names, target)?;
                 return Ok(());
@@ -354,6 +365,10 @@ impl<'a> Reactor<'a> {
             }
             Command::Say(_)
             | Command::Whisper { .. }
+            | Command::Pause { .. }
+            | Command::Resume { .. }
+            | Command::Cancel { .. }
+            | Command::ConnectNow
             | Command::Users
             | Command::Files { .. }
             | Command::Stats => {}
@@ -567,7 +582,7 @@ impl<'a> Reactor<'a> {
                     self.phase = Phase::Finishing(None);
                 }
             }
-            Heard::Nonsense => {}
+            Heard::PathReport(_) | Heard::Nonsense => {}
         }
         Ok(())
     }

@@ -56,6 +56,7 @@ impl Reactor {
             name,
             sequence: self.lobby.sequence(),
             time_ms: self.unix_ms,
+            history: None,
         });
         self.clients.send(id, &welcome);
     }

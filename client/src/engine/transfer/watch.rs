@@ -7,7 +7,7 @@ use columba_core::units::Timestamp;
 
 use super::Transfers;
 use super::download::{Download, Stage};
-use crate::engine::message::{GetEvent, GetProgress};
+use crate::engine::message::{GetEvent, GetPhase, GetProgress};
 use crate::exit_code::ClientError;
 
 /// Without any progress for so long a download has stalled.
@@ -49,6 +49,7 @@ impl Transfers {
         let mut all: HashMap<u32, GetProgress> = HashMap::new();
         for (id, request) in &self.requests {
             let progress = GetProgress {
+                phase: GetPhase::Active,
                 done_bytes: request.ended_bytes,
                 total_bytes: request.total_bytes,
                 done_files: request.offered.len() - request.unfinished,
