@@ -39,7 +39,7 @@ impl StateFolder {
 
     /// What the window remembers.
     #[must_use]
-    pub fn window(&self) -> PathBuf {
+    pub fn preferences(&self) -> PathBuf {
         self.0.join("window.toml")
     }
 

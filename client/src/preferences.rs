@@ -6,21 +6,22 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use crate::places::StateFolder;
 use crate::storage::paths::{beside, shown};
 
 /// Servers that are remembered, the last used first.
-const MAX_SERVERS: usize = 20;
+const MAX_SERVERS: usize = 8;
 /// A larger file is none of ours.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Smallest and largest edge of a window, in logical pixels.
-const EDGES: std::ops::RangeInclusive<f64> = 200.0..=20_000.0;
-/// Smallest and largest zoom.
-pub const ZOOMS: std::ops::RangeInclusive<f64> = 0.5..=3.0;
+const EDGES: RangeInclusive<i64> = 200..=20_000;
+/// Smallest and largest zoom, in percent, and what one step is.
+pub const ZOOM_PERCENTS: RangeInclusive<u16> = 50..=300;
+const ZOOM_STEP: u16 = 10;
 
 /// How the window looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -77,20 +78,26 @@ pub struct RecentServer {
 /// What the window remembers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Preferences {
-    /// Width and height in logical pixels, if it was ever closed.
-    pub window: Option<(f32, f32)>,
+    /// Width and height in logical pixels.
+    pub window: (u32, u32),
     /// Whether the window fills the screen.
     pub maximized: bool,
     /// How it looks.
     pub theme: ThemeChoice,
-    /// How large everything is; 1 is as designed.
-    pub zoom: f32,
-    /// Whether mentions, whispers and downloads are told by the desktop.
-    pub notifications: bool,
+    /// How large everything is; 100 is as designed.
+    pub zoom_percent: u16,
+    /// Our name, as it was typed last.
+    pub name: String,
+    /// Servers, the last used first.
+    pub recent: Vec<RecentServer>,
     /// The folder that downloads go to; `None` for the platform's.
     pub downloads: Option<PathBuf>,
-    /// Servers, the last used first.
-    pub servers: Vec<RecentServer>,
+    /// Whether the list of files is open.
+    pub show_files: bool,
+    /// Whether the list of downloads is open.
+    pub show_transfers: bool,
+    /// Whether mentions, whispers and downloads are told by the desktop.
+    pub notifications: bool,
     /// Everything in the file, also what this version does not know.
     rest: Table,
 }
@@ -98,29 +105,33 @@ pub struct Preferences {
 impl Default for Preferences {
     fn default() -> Self {
         Self {
-            window: None,
+            window: (1100, 720),
             maximized: false,
             theme: ThemeChoice::default(),
-            zoom: 1.0,
-            notifications: true,
+            zoom_percent: 100,
+            name: String::new(),
+            recent: Vec::new(),
             downloads: None,
-            servers: Vec::new(),
+            show_files: true,
+            show_transfers: true,
+            notifications: true,
             rest: Table::new(),
         }
     }
 }
 
 impl Preferences {
-    /// Puts a server first.
-    pub fn remember(&mut self, server: RecentServer) {
+    /// Puts a server first, and its name where the next start finds it.
+    pub fn met(&mut self, server: RecentServer) {
+        self.name.clone_from(&server.name);
         self.forget(&server.address);
-        self.servers.insert(0, server);
-        self.servers.truncate(MAX_SERVERS);
+        self.recent.insert(0, server);
+        self.recent.truncate(MAX_SERVERS);
     }
 
     /// Takes a server out of the list.
     pub fn forget(&mut self, address: &str) {
-        self.servers.retain(|known| known.address != address);
+        self.recent.retain(|known| known.address != address);
     }
 
     /// The folder that downloads go to: the chosen one, the platform's, or the one we are in.
@@ -137,29 +148,35 @@ impl Preferences {
             .unwrap_or_else(|| PathBuf::from("."))
     }
 
-    /// Larger or smaller by a step, within bounds; 0 steps mean as designed.
-    pub fn zoom_by(&mut self, steps: i32) {
-        let zoom = match steps {
-            0 => 1.0,
-            steps => f64::from(self.zoom) * 1.1f64.powi(steps.clamp(-20, 20)),
+    /// One step larger, or smaller, within bounds.
+    pub fn zoom(&mut self, larger: bool) {
+        let zoom = if larger {
+            self.zoom_percent.saturating_add(ZOOM_STEP)
+        } else {
+            self.zoom_percent.saturating_sub(ZOOM_STEP)
         };
-        self.zoom = single(zoom.clamp(*ZOOMS.start(), *ZOOMS.end()));
+        self.zoom_percent = zoom.clamp(*ZOOM_PERCENTS.start(), *ZOOM_PERCENTS.end());
     }
 
     fn read(table: Table) -> (Self, Vec<&'static str>) {
+        let default = Self::default();
         let mut reader = Reader {
             table: &table,
             wrong: Vec::new(),
         };
-        let window = reader.edges("window");
         let read = Self {
-            window,
-            maximized: reader.boolean("maximized").unwrap_or(false),
+            window: reader.edges("window").unwrap_or(default.window),
+            maximized: reader.boolean("maximized", default.maximized),
             theme: reader.theme("theme").unwrap_or_default(),
-            zoom: reader.number("zoom", ZOOMS).map_or(1.0, single),
-            notifications: reader.boolean("notifications").unwrap_or(true),
+            zoom_percent: reader
+                .percent("zoom-percent", ZOOM_PERCENTS)
+                .unwrap_or(default.zoom_percent),
+            name: reader.text("name").unwrap_or_default(),
+            recent: reader.servers("recent"),
             downloads: reader.text("downloads").map(PathBuf::from),
-            servers: reader.servers("servers"),
+            show_files: reader.boolean("show-files", default.show_files),
+            show_transfers: reader.boolean("show-transfers", default.show_transfers),
+            notifications: reader.boolean("notifications", default.notifications),
             rest: Table::new(),
         };
         let wrong = reader.wrong;
@@ -178,31 +195,23 @@ impl Preferences {
             Some(value) => drop(table.insert(key.to_owned(), value)),
             None => drop(table.remove(key)),
         };
-        let edge = |pixels: f32| Value::Float(f64::from(pixels).round());
-        let window = self
-            .window
-            .map(|(width, height)| Value::Array(vec![edge(width), edge(height)]));
-        put("window", window);
+        let (width, height) = self.window;
+        let edges = [width, height].map(|edge| Value::Integer(edge.into()));
+        put("window", Some(Value::Array(edges.to_vec())));
         put("maximized", Some(self.maximized.into()));
         put("theme", Some(self.theme.key().into()));
-        let zoom = (f64::from(self.zoom) * 100.0).round() / 100.0;
-        put("zoom", Some(zoom.into()));
-        put("notifications", Some(self.notifications.into()));
+        put("zoom-percent", Some(i64::from(self.zoom_percent).into()));
+        put("name", Some(self.name.clone().into()));
+        let recent = self.recent.iter().map(server_table).map(Value::Table);
+        put("recent", Some(Value::Array(recent.collect())));
         // A folder whose name is no text cannot be written down.
         let folder = self.downloads.as_deref().and_then(Path::to_str);
         put("downloads", folder.map(Value::from));
-        let servers = self.servers.iter().map(server_table).map(Value::Table);
-        put("servers", Some(Value::Array(servers.collect())));
+        put("show-files", Some(self.show_files.into()));
+        put("show-transfers", Some(self.show_transfers.into()));
+        put("notifications", Some(self.notifications.into()));
         table
     }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "pixels and factors within small bounds"
-)]
-const fn single(value: f64) -> f32 {
-    value as f32
 }
 
 fn server_table(server: &RecentServer) -> Table {
@@ -233,30 +242,29 @@ impl Reader<'_> {
         taken
     }
 
-    fn boolean(&mut self, key: &'static str) -> Option<bool> {
-        self.take(key, Value::as_bool)
+    fn boolean(&mut self, key: &'static str, default: bool) -> bool {
+        self.take(key, Value::as_bool).unwrap_or(default)
     }
 
     fn text(&mut self, key: &'static str) -> Option<String> {
         self.take(key, |value| Some(value.as_str()?.to_owned()))
     }
 
-    fn number(&mut self, key: &'static str, within: std::ops::RangeInclusive<f64>) -> Option<f64> {
+    fn percent(&mut self, key: &'static str, within: RangeInclusive<u16>) -> Option<u16> {
         self.take(key, |value| {
-            number(value).filter(|value| within.contains(value))
+            let percent = u16::try_from(value.as_integer()?).ok();
+            percent.filter(|percent| within.contains(percent))
         })
     }
 
-    fn edges(&mut self, key: &'static str) -> Option<(f32, f32)> {
-        self.take(key, |value| {
-            let edges = value.as_array()?.iter().map(number);
-            let edges: Option<Vec<f64>> = edges.collect();
-            match edges?[..] {
-                [width, height] if EDGES.contains(&width) && EDGES.contains(&height) => {
-                    Some((single(width), single(height)))
-                }
-                _ => None,
-            }
+    fn edges(&mut self, key: &'static str) -> Option<(u32, u32)> {
+        let edge = |value: &Value| {
+            let edge = value.as_integer().filter(|edge| EDGES.contains(edge))?;
+            u32::try_from(edge).ok()
+        };
+        self.take(key, |value| match &value.as_array()?[..] {
+            [width, height] => Some((edge(width)?, edge(height)?)),
+            _ => None,
         })
     }
 
@@ -280,15 +288,6 @@ impl Reader<'_> {
     }
 }
 
-fn number(value: &Value) -> Option<f64> {
-    value.as_float().or_else(|| {
-        value
-            .as_integer()
-            .and_then(|whole| i32::try_from(whole).ok())
-            .map(f64::from)
-    })
-}
-
 fn server(value: &Value) -> Option<RecentServer> {
     let table = value.as_table()?;
     let text = |key: &str| table.get(key).and_then(Value::as_str).map(str::to_owned);
@@ -303,115 +302,56 @@ fn server(value: &Value) -> Option<RecentServer> {
     })
 }
 
-/// The file with the preferences.
-#[derive(Clone, Debug)]
-pub struct PreferencesFile {
-    path: PathBuf,
-}
-
-impl PreferencesFile {
-    /// The one in the client's folder.
+impl Preferences {
+    /// What the file says, and one line for the person when some of it could not be used. It need not exist.
     #[must_use]
-    pub fn of(state: &StateFolder) -> Self {
-        Self::at(state.window())
-    }
-
-    /// This one, which need not exist.
-    #[must_use]
-    pub const fn at(path: PathBuf) -> Self {
-        Self { path }
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// What it says, and one line for the person when some of it could not be used.
-    #[must_use]
-    pub fn load(&self) -> (Preferences, Option<String>) {
-        let text = match self.read() {
+    pub fn load(path: &Path) -> (Self, Option<String>) {
+        let text = match read(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return (Preferences::default(), None);
+                return (Self::default(), None);
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                return (
-                    Preferences::default(),
-                    Some(self.set_aside("it is no text")),
-                );
+                return (Self::default(), Some(set_aside(path, "it is no text")));
             }
             Err(error) => {
-                let text = format!("cannot read {}: {error}", shown(&self.path));
-                return (Preferences::default(), Some(text));
+                let text = format!("cannot read {}: {error}", shown(path));
+                return (Self::default(), Some(text));
             }
         };
         match text.parse::<Table>() {
             Ok(table) => {
-                let (preferences, wrong) = Preferences::read(table);
+                let (preferences, wrong) = Self::read(table);
                 let told = (!wrong.is_empty()).then(|| {
                     let keys = wrong.join(", ");
-                    format!(
-                        "{}: {keys} made no sense and stands as by default",
-                        shown(&self.path)
-                    )
+                    let path = shown(path);
+                    format!("{path}: what it says of {keys} makes no sense and is left out")
                 });
                 (preferences, told)
             }
-            Err(error) => (
-                Preferences::default(),
-                Some(self.set_aside(error.message())),
-            ),
+            Err(error) => (Self::default(), Some(set_aside(path, error.message()))),
         }
     }
 
-    fn read(&self) -> io::Result<String> {
-        let mut text = String::new();
-        let file = File::open(&self.path)?;
-        let read = file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
-        if read as u64 > MAX_FILE_BYTES {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        Ok(text)
-    }
-
-    /// Keeps a broken file beside, for whoever wants to mend it.
-    fn set_aside(&self, why: &str) -> String {
-        let bad = beside(&self.path, ".bad");
-        let why = why.lines().next().unwrap_or_default();
-        match std::fs::rename(&self.path, &bad) {
-            Ok(()) => format!(
-                "{} could not be used ({why}); it is kept as {}",
-                shown(&self.path),
-                shown(&bad)
-            ),
-            Err(error) => format!(
-                "{} could not be used ({why}), nor set aside: {error}",
-                shown(&self.path)
-            ),
-        }
-    }
-
-    /// Replaces the file atomically, unless it says the same already.
+    /// Replaces the file atomically, unless it says the same already. Its folder is made if need be.
     ///
     /// # Errors
     /// What the system says; the old file is then still there.
-    pub fn save(&self, preferences: &Preferences) -> io::Result<()> {
-        let text = toml::to_string(&preferences.write()).map_err(io::Error::other)?;
-        if self.read().is_ok_and(|old| old == text) {
+    pub fn save(&self, path: &Path) -> io::Result<()> {
+        let text = toml::to_string(&self.write()).map_err(io::Error::other)?;
+        if read(path).is_ok_and(|old| old == text) {
             return Ok(());
         }
-        if let Some(folder) = self.path.parent() {
+        if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
         // Two windows that close together must not write to the same file.
-        let fresh = beside(&self.path, &format!(".{}.new", std::process::id()));
+        let fresh = beside(path, &format!(".{}.new", std::process::id()));
         let write = || {
             let mut file = File::create(&fresh)?;
             file.write_all(text.as_bytes())?;
             file.sync_data()?;
-            std::fs::rename(&fresh, &self.path)
+            std::fs::rename(&fresh, path)
         };
         write().inspect_err(|_| {
             // What could not be moved into place is of no use to anyone.
@@ -420,35 +360,63 @@ impl PreferencesFile {
     }
 }
 
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let file = File::open(path)?;
+    let read = file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if read as u64 > MAX_FILE_BYTES {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok(text)
+}
+
+/// Keeps a broken file beside, for whoever wants to mend it.
+fn set_aside(path: &Path, why: &str) -> String {
+    let bad = beside(path, ".bad");
+    let why = why.lines().next().unwrap_or_default();
+    match std::fs::rename(path, &bad) {
+        Ok(()) => format!(
+            "{} could not be used ({why}); it is kept as {}",
+            shown(path),
+            shown(&bad)
+        ),
+        Err(error) => format!(
+            "{} could not be used ({why}), nor set aside: {error}",
+            shown(path)
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn file() -> (tempfile::TempDir, PreferencesFile) {
+    fn file() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sub/window.toml");
-        (folder, PreferencesFile::at(path))
+        (folder, path)
     }
 
-    fn with_text(text: &[u8]) -> (tempfile::TempDir, PreferencesFile) {
-        let (folder, file) = file();
-        std::fs::create_dir_all(file.path().parent().unwrap()).unwrap();
-        std::fs::write(file.path(), text).unwrap();
-        (folder, file)
+    fn with_text(text: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let (folder, path) = file();
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        (folder, path)
     }
 
     fn some() -> Preferences {
         let mut some = Preferences {
-            window: Some((900.0, 600.0)),
+            window: (900, 600),
             maximized: true,
             theme: ThemeChoice::HighContrast,
-            zoom: 1.25,
-            notifications: false,
+            zoom_percent: 130,
             downloads: Some("/downloads \"x\"".into()),
+            show_files: false,
+            notifications: false,
             ..Preferences::default()
         };
         for number in 0..30 {
-            some.remember(RecentServer {
+            some.met(RecentServer {
                 address: format!("h{}", number % 25),
                 name: "ada".to_owned(),
                 plaintext: number % 2 == 0,
@@ -460,88 +428,82 @@ mod tests {
 
     #[test]
     fn what_is_saved_is_loaded() {
-        let (_folder, file) = file();
-        assert_eq!(file.load(), (Preferences::default(), None));
+        let (_folder, path) = file();
+        assert_eq!(Preferences::load(&path), (Preferences::default(), None));
         let some = some();
-        assert_eq!(some.servers.len(), MAX_SERVERS);
-        assert_eq!(some.servers[0].address, "h4");
-        file.save(&some).unwrap();
-        let (mut loaded, told) = file.load();
+        assert_eq!(some.recent.len(), MAX_SERVERS);
+        assert_eq!(
+            (some.recent[0].address.as_str(), some.name.as_str()),
+            ("h4", "ada")
+        );
+        some.save(&path).unwrap();
+        let (mut loaded, told) = Preferences::load(&path);
         assert_eq!(told, None);
         loaded.rest = Table::new();
         assert_eq!(loaded, some);
-        assert_eq!(
-            std::fs::read_dir(file.path().parent().unwrap())
-                .unwrap()
-                .count(),
-            1,
-            "nothing is left over"
-        );
+        let beside = std::fs::read_dir(path.parent().unwrap()).unwrap();
+        assert_eq!(beside.count(), 1, "nothing is left over");
     }
 
     #[test]
     fn a_broken_file_is_set_aside_and_told_once() {
-        for text in [&b"zoom = = 3"[..], b"\xff\xfe", &[b'#'; 2 << 20]] {
-            let (_folder, file) = with_text(text);
-            let (preferences, told) = file.load();
+        for text in [&b"zoom = = 3"[..], b"\xff\xfe", &vec![b'#'; 2 << 20]] {
+            let (_folder, path) = with_text(text);
+            let (preferences, told) = Preferences::load(&path);
             assert_eq!(preferences, Preferences::default());
             assert!(told.unwrap().contains(".bad"));
-            assert_eq!(file.load().1, None, "told once");
-            file.save(&preferences).unwrap();
-            assert_eq!(file.load().1, None);
+            assert_eq!(Preferences::load(&path).1, None, "told once");
+            preferences.save(&path).unwrap();
+            assert_eq!(Preferences::load(&path).1, None);
         }
     }
 
     #[test]
     fn what_makes_no_sense_stands_as_by_default() {
-        let text = b"zoom = 900\ntheme = \"pink\"\nwindow = [1, 2]\nmaximized = true\nservers = 7";
-        let (_folder, file) = with_text(text);
-        let (preferences, told) = file.load();
+        let text =
+            b"zoom-percent = 900\ntheme = \"pink\"\nwindow = [1, 2]\nmaximized = true\nrecent = 7";
+        let (_folder, path) = with_text(text);
+        let (preferences, told) = Preferences::load(&path);
         let told = told.unwrap();
-        for key in ["zoom", "theme", "window", "servers"] {
+        for key in ["zoom-percent", "theme", "window", "recent"] {
             assert!(told.contains(key), "{told}");
         }
         assert!(preferences.maximized);
-        assert_eq!(preferences.zoom, 1.0);
+        assert_eq!(preferences.zoom_percent, 100);
     }
 
     #[test]
     fn keys_of_a_newer_version_survive() {
-        let text = b"layout = \"wide\"\nzoom = 2\n[future]\nx = 1\n";
-        let (_folder, file) = with_text(text);
-        let (mut preferences, told) = file.load();
-        assert_eq!((told, preferences.zoom), (None, 2.0));
-        preferences.zoom_by(-1);
-        file.save(&preferences).unwrap();
-        let text = std::fs::read_to_string(file.path()).unwrap();
-        assert!(
-            text.contains("layout = \"wide\"") && text.contains("[future]"),
-            "{text}"
-        );
-        assert!(text.contains("zoom = 1.82"), "{text}");
+        let text = b"layout = \"wide\"\nzoom-percent = 200\n[future]\nx = 1\n";
+        let (_folder, path) = with_text(text);
+        let (mut preferences, told) = Preferences::load(&path);
+        assert_eq!((told, preferences.zoom_percent), (None, 200));
+        preferences.zoom(false);
+        preferences.save(&path).unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
+        for kept in ["layout = \"wide\"", "[future]", "zoom-percent = 190"] {
+            assert!(text.contains(kept), "{text}");
+        }
     }
 
     #[test]
     fn a_folder_in_the_way_stops_nothing() {
-        let (_folder, file) = file();
-        std::fs::create_dir_all(file.path()).unwrap();
-        let (preferences, told) = file.load();
+        let (_folder, path) = file();
+        std::fs::create_dir_all(&path).unwrap();
+        let (preferences, told) = Preferences::load(&path);
         assert!(told.is_some());
-        assert!(file.save(&preferences).is_err());
+        assert!(preferences.save(&path).is_err());
     }
 
     #[test]
     fn zoom_stays_within_its_bounds() {
         let mut preferences = Preferences::default();
-        for _ in 0..100 {
-            preferences.zoom_by(1);
+        for larger in [true, false] {
+            for _ in 0..100 {
+                preferences.zoom(larger);
+            }
+            assert_eq!(preferences.zoom_percent, if larger { 300 } else { 50 });
         }
-        assert_eq!(preferences.zoom, 3.0);
-        preferences.zoom_by(-1000);
-        preferences.zoom_by(-1000);
-        assert_eq!(preferences.zoom, 0.5);
-        preferences.zoom_by(0);
-        assert_eq!(preferences.zoom, 1.0);
         assert!(!preferences.download_folder().as_os_str().is_empty());
     }
 }
