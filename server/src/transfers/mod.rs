@@ -100,6 +100,8 @@ pub(crate) struct Transfers {
     allowance: Option<Allowance>,
     options: TransferOptions,
     counts: TransferCounts,
+    /// How long the batches of this turn took.
+    pub(crate) batch_spans: Vec<Duration>,
 }
 
 impl Transfers {
@@ -124,6 +126,7 @@ impl Transfers {
             allowance: options.rate_limit.map(|rate| Allowance::new(rate, now)),
             options,
             counts: TransferCounts::default(),
+            batch_spans: Vec::with_capacity(RECV_BUDGET),
         }
     }
 
@@ -343,8 +346,8 @@ impl Transfers {
         self.blocked = false;
     }
 
-    /// Handles received datagrams, within a budget.
-    pub(crate) fn receive(&mut self, now: Timestamp) {
+    /// Handles received datagrams, within a budget; how long each batch took goes to `batch_spans`.
+    pub(crate) fn receive(&mut self, now: Timestamp, clock: impl Fn() -> Timestamp) {
         for _ in 0..RECV_BUDGET {
             if !self.readable {
                 return;
@@ -361,6 +364,7 @@ impl Transfers {
                     return;
                 }
             }
+            let began = clock();
             for mut train in self.batch.iter_mut() {
                 let (from, ecn) = (train.from, train.ecn);
                 for datagram in train.datagrams() {
@@ -368,6 +372,7 @@ impl Transfers {
                     self.endpoint.handle_datagram(now, from, ecn, datagram);
                 }
             }
+            self.batch_spans.push(clock() - began);
         }
     }
 
