@@ -21,7 +21,7 @@ pub enum Kind {
     PacketRtt,
     /// Handling the datagrams of one batch, which are acknowledgements nearly always.
     AckProcessing,
-    /// From a Start frame to the first packet of that file.
+    /// From a Start frame to the first packet of that file, for the first who waits for it.
     FirstByte,
     /// From a Start frame to the client's confirmation.
     Download,

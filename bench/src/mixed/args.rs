@@ -38,7 +38,7 @@ pub(crate) struct MixedArgs {
     /// One-way delay of that network
     #[arg(long, value_name = "TIME", requires = "rate", value_parser = parse_time)]
     pub(super) delay: Option<Duration>,
-    /// Members that hear every message [default: 100; behind a network 10]
+    /// Members that hear every message [default: 25; behind a network 10]
     #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=50_000))]
     subscribers: Option<u32>,
@@ -61,6 +61,19 @@ pub(crate) struct MixedArgs {
     /// The server's congestion control: bbr, cubic or aimd
     #[arg(long, value_name = "NAME")]
     pub(super) congestion: Option<String>,
+    /// Niceness of the downloading processes, which share this machine's CPUs with the server but would not elsewhere
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(value_parser = clap::value_parser!(i32).range(0..=19))]
+    pub(super) nice: i32,
+    /// Niceness of the server; below 0 needs the right to it
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        allow_negative_numbers = true
+    )]
+    #[arg(value_parser = clap::value_parser!(i32).range(-20..=19))]
+    pub(super) server_nice: i32,
     /// No TLS and no encryption
     #[arg(long)]
     pub(super) plaintext: bool,
@@ -96,7 +109,7 @@ impl MixedArgs {
         let (subscribers, messages) = if self.has_network() {
             (10, 20.0)
         } else {
-            (100, 100.0)
+            (25, 100.0)
         };
         let rate = self.messages.unwrap_or(messages);
         if !(0.01..=1e6).contains(&rate) {

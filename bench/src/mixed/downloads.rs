@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::content;
 use crate::download::Told;
 use crate::processes::{Heard, Launch, ProcessId};
 use crate::roles::Role;
 use crate::session::{STALL_LIMIT, Session, arguments};
 use crate::stage::Stage;
+use crate::{content, os};
 
 /// Names under which one file is downloaded, so that nobody is ever done.
 const LINKS: usize = 64;
@@ -117,6 +117,14 @@ impl Downloads {
             }
         }
         Ok(this)
+    }
+
+    /// Sets the niceness of all of them.
+    pub(super) fn set_niceness(&self, stage: &mut Stage, nice: i32) -> Result<()> {
+        for process in &self.processes {
+            os::set_niceness(stage.process(*process).id(), nice).context("--nice")?;
+        }
+        Ok(())
     }
 
     /// Takes what a process told.

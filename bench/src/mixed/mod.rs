@@ -20,6 +20,7 @@ use downloads::{Downloads, Files};
 
 use crate::chat::{LatencyMicros, Load, Outcome, look_around, raise_descriptor_limit};
 use crate::histogram;
+use crate::os;
 use crate::plot::{Distribution, PercentileChart};
 use crate::progress::Progress;
 use crate::report::{self, rate};
@@ -43,6 +44,8 @@ struct Row {
     size: usize,
     tls: bool,
     payload_limit: u16,
+    nice: i32,
+    server_nice: i32,
     /// Of the network before the server.
     path_rate: Option<String>,
     path_rtt_ms: Option<f64>,
@@ -84,6 +87,10 @@ pub(crate) fn run(args: &MixedArgs) -> Result<bool> {
         None => stage.make_folder("histograms")?,
     };
     let mut session = start_server(&mut stage, args, &share, &logs)?;
+    if args.server_nice != 0 {
+        let server = stage.process(session.server()).id();
+        os::set_niceness(server, args.server_nice).context("--server-nice")?;
+    }
     let direct = session.chat_service()?;
     if let (Some(rate), Some(delay)) = (&args.rate, args.delay) {
         let delay = format!("{}us", delay.as_micros());
@@ -166,6 +173,9 @@ fn beside(
 ) -> Result<Round> {
     let mut downloads =
         Downloads::start(stage, session, files, args.downloads(), args.max_datagram)?;
+    if args.nice != 0 {
+        downloads.set_niceness(stage, args.nice)?;
+    }
     let began_s = since_1970() + args.plan()?.warm_up.as_secs_f64();
     let (start, bytes) = (Instant::now(), downloads.bytes());
     let outcome = load.run(&mut || downloads.look_around(stage))?;
@@ -213,6 +223,8 @@ fn row_of(args: &MixedArgs, round: &Round, log: &[histogram::Interval]) -> Resul
         size: plan.size,
         tls: !args.plaintext,
         payload_limit: args.max_datagram,
+        nice: args.nice,
+        server_nice: args.server_nice,
         path_rate: args.rate.clone(),
         path_rtt_ms: args.delay.map(|delay| delay.as_secs_f64() * 2e3),
         delivered: round.outcome.delivered,

@@ -53,6 +53,9 @@ const TRANSFER_GRACE: Duration = Duration::from_secs(3);
 /// A poll that took longer was asleep: what it found came just before it ended.
 const CERTAINLY_WAITED: Duration = Duration::from_micros(50);
 
+/// A turn begins no further train after so long while somebody is in the chat.
+const TURN_BESIDE_CHAT: Duration = Duration::from_micros(200);
+
 /// News handled in one turn.
 const NEWS_BUDGET: usize = 256;
 
@@ -299,7 +302,9 @@ impl Reactor {
                 .record(Kind::FanOut, self.clock.now() - said_at);
         }
         let clock = self.clock;
-        self.transfers.transmit(|| clock.now());
+        // Who talks must not wait for many trains; without chat, longer turns cost less.
+        let until = (self.lobby.len() > 0).then(|| now + TURN_BESIDE_CHAT);
+        self.transfers.transmit(until, || clock.now());
         self.take_notices();
         self.save_names();
         self.go_on_stopping();
@@ -544,7 +549,7 @@ impl Reactor {
             stopping.closed_transfers = true;
             self.transfers.close_all(self.now);
             let clock = self.clock;
-            self.transfers.transmit(|| clock.now());
+            self.transfers.transmit(None, || clock.now());
         }
         for id in self.clients.said_goodbye() {
             self.drop_client(id);

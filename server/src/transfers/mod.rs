@@ -376,13 +376,17 @@ impl Transfers {
         }
     }
 
-    /// Sends what may be sent, within a budget. `clock` gives the time of each train.
-    pub(crate) fn transmit(&mut self, clock: impl Fn() -> Timestamp) {
-        for _ in 0..TRAIN_BUDGET {
+    /// Sends what may be sent, within a budget: a number of trains, of which none but the first begins after `until`.
+    /// `clock` gives the time of each train.
+    pub(crate) fn transmit(&mut self, until: Option<Timestamp>, clock: impl Fn() -> Timestamp) {
+        for train in 0..TRAIN_BUDGET {
             if self.blocked || self.retry_at.is_some() {
                 return;
             }
             let now = clock();
+            if train > 0 && until.is_some_and(|until| now >= until) {
+                return;
+            }
             let (outgoing, done) = match self.held.take() {
                 Some(held) => held,
                 None => {
@@ -404,6 +408,7 @@ impl Transfers {
     }
 
     fn make_train(&mut self, now: Timestamp) -> Option<Outgoing> {
+        self.store.set_now(now);
         loop {
             let trips = shrunk_maps();
             let outgoing = self
