@@ -7,6 +7,8 @@ use crate::report::complain;
 const TEMPLATE: &str =
     "{bar:30} {bytes:>11}/{total_bytes:11} {bytes_per_sec:>12} {eta:>4} {wide_msg}";
 
+const COUNT_TEMPLATE: &str = "{bar:30} {pos:>7}/{len:7} {eta:>4}";
+
 /// Progress of a download, with lines above it.
 #[derive(Debug)]
 pub(crate) struct Progress {
@@ -37,6 +39,15 @@ impl Progress {
         self.bar.set_message(current.to_owned());
     }
 
+    /// `done` of `total` things other than bytes.
+    pub(crate) fn count(&self, done: u64, total: u64) {
+        if let Ok(style) = ProgressStyle::with_template(COUNT_TEMPLATE) {
+            self.bar.set_style(style);
+        }
+        self.bar.set_length(total);
+        self.bar.set_position(done);
+    }
+
     /// A line above the bar.
     pub(crate) fn say(&self, line: &str) {
         if self.quiet {
@@ -62,6 +73,7 @@ mod tests {
     #[test]
     fn the_template_is_sound_and_quiet_is_quiet() {
         assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+        assert!(ProgressStyle::with_template(COUNT_TEMPLATE).is_ok());
         let progress = Progress::new(true);
         progress.update(1, 2, "a");
         assert!(progress.bar.is_hidden());

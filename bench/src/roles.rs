@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{allocations, download, os};
+use crate::{allocations, download, many, os};
 
 /// Which program to be.
 pub(crate) const ROLE_VARIABLE: &str = "COLUMBA_BENCH_ROLE";
@@ -26,15 +26,18 @@ pub(crate) enum Role {
     Chat,
     /// The client's engine without its command line: it tells its progress
     Download,
+    /// Many such engines, which read standard input until they start
+    Many,
 }
 
 impl Role {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Server,
         Self::LossSim,
         Self::Client,
         Self::Chat,
         Self::Download,
+        Self::Many,
     ];
 
     /// How the environment says it.
@@ -45,6 +48,7 @@ impl Role {
             Self::Client => "client",
             Self::Chat => "chat",
             Self::Download => "download",
+            Self::Many => "many",
         }
     }
 
@@ -55,6 +59,7 @@ impl Role {
             Self::LossSim => "columba-loss-sim",
             Self::Client | Self::Chat => "columba",
             Self::Download => "columba-download",
+            Self::Many => "columba-many",
         }
     }
 
@@ -67,7 +72,7 @@ impl Role {
 /// Plays the role this process was started for; `None` when a person started it.
 pub(crate) fn play(arguments: &[OsString]) -> Option<ExitCode> {
     let role = Role::from_environment()?;
-    if role != Role::Chat {
+    if role != Role::Chat && role != Role::Many {
         end_with_parent();
     }
     Some(match role {
@@ -75,6 +80,7 @@ pub(crate) fn play(arguments: &[OsString]) -> Option<ExitCode> {
         Role::LossSim => columba_loss_sim::cli::run(arguments.iter().cloned()),
         Role::Client | Role::Chat => columba_client::cli::main(),
         Role::Download => download::main(arguments),
+        Role::Many => many::role::main(arguments),
     })
 }
 
@@ -102,7 +108,7 @@ pub(crate) const USAGE_QUESTION: &str = "usage";
 
 /// Standard input is a pipe from our parent: when it ends, the parent is gone, however that came about, and so must we.
 /// This works on every system and for every way to die. Meanwhile it carries [`USAGE_QUESTION`]s.
-fn end_with_parent() {
+pub(crate) fn end_with_parent() {
     let watch = || {
         for line in std::io::stdin().lock().lines() {
             match line {

@@ -111,6 +111,8 @@ pub(crate) struct Transfers {
     counts: TransferCounts,
     /// When clients are told next how the sending goes.
     report_at: Timestamp,
+    /// How long the batches of this turn took.
+    pub(crate) batch_spans: Vec<Duration>,
 }
 
 impl Transfers {
@@ -136,6 +138,7 @@ impl Transfers {
             options,
             counts: TransferCounts::default(),
             report_at: now + REPORT_EVERY,
+            batch_spans: Vec::with_capacity(RECV_BUDGET),
         }
     }
 
@@ -363,8 +366,8 @@ impl Transfers {
         self.blocked = false;
     }
 
-    /// Handles received datagrams, within a budget.
-    pub(crate) fn receive(&mut self, now: Timestamp) {
+    /// Handles received datagrams, within a budget; how long each batch took goes to `batch_spans`.
+    pub(crate) fn receive(&mut self, now: Timestamp, clock: impl Fn() -> Timestamp) {
         for _ in 0..RECV_BUDGET {
             if !self.readable {
                 return;
@@ -381,6 +384,7 @@ impl Transfers {
                     return;
                 }
             }
+            let began = clock();
             for mut train in self.batch.iter_mut() {
                 let (from, ecn) = (train.from, train.ecn);
                 for datagram in train.datagrams() {
@@ -388,16 +392,21 @@ impl Transfers {
                     self.endpoint.handle_datagram(now, from, ecn, datagram);
                 }
             }
+            self.batch_spans.push(clock() - began);
         }
     }
 
-    /// Sends what may be sent, within a budget. `clock` gives the time of each train.
-    pub(crate) fn transmit(&mut self, clock: impl Fn() -> Timestamp) {
-        for _ in 0..TRAIN_BUDGET {
+    /// Sends what may be sent, within a budget: a number of trains, of which none but the first begins after `until`.
+    /// `clock` gives the time of each train.
+    pub(crate) fn transmit(&mut self, until: Option<Timestamp>, clock: impl Fn() -> Timestamp) {
+        for train in 0..TRAIN_BUDGET {
             if self.blocked || self.retry_at.is_some() {
                 return;
             }
             let now = clock();
+            if train > 0 && until.is_some_and(|until| now >= until) {
+                return;
+            }
             let (outgoing, done) = match self.held.take() {
                 Some(held) => held,
                 None => {
@@ -420,6 +429,7 @@ impl Transfers {
     }
 
     fn make_train(&mut self, now: Timestamp) -> Option<Outgoing> {
+        self.store.set_now(now);
         loop {
             let trips = shrunk_maps();
             let outgoing = self
