@@ -6,16 +6,20 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::bulk::BulkArgs;
+use crate::compare::CompareArgs;
 use crate::demo::DemoArgs;
+use crate::publish::ReportArgs;
 use crate::scenarios::ScenariosArgs;
 use crate::sparse::SparseArgs;
 use crate::stage::{BadUsage, Interrupted, USAGE};
-use crate::{Arguments, bulk, demo, exit_code, report, roles, scenarios, sparse};
+use crate::{Arguments, bulk, compare, demo, exit_code, publish, report, roles, scenarios, sparse};
 
 const BENCH_EXAMPLES: &str = "\
 Examples:
   columba-bench demo --loss 20% --delay 50ms
   columba-bench bulk --mib 1024 --max-datagram 1472 --runs 5 --json
+  columba-bench bulk --files 10000 --size 4k
+  columba-bench compare --quick
   columba-bench scenarios loss-30 blackhole
   columba-bench sparse --gib 5 --to /var/tmp";
 
@@ -37,8 +41,12 @@ struct BenchCli {
 enum Workload {
     /// Chat and downloads over a path that loses packets, with every hash checked
     Demo(DemoArgs),
-    /// One large download over loopback, as fast as it goes
+    /// Downloads over loopback, as fast as they go: large, several at once, or many small ones
     Bulk(BulkArgs),
+    /// Columba beside the limits of this machine and beside other transports, in one run
+    Compare(CompareArgs),
+    /// Turn saved rows into docs/BENCHMARKS.md, with tables and plots
+    Report(ReportArgs),
     /// Bad networks, one after the other: each file must arrive identical and in time
     Scenarios(ScenariosArgs),
     /// Download a sparse file beyond 4 GiB and check its hash
@@ -63,6 +71,8 @@ pub fn bench_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match BenchCli::parse_from(arguments).workload {
         Workload::Demo(args) => demo::run(&args),
         Workload::Bulk(args) => bulk::run(&args),
+        Workload::Compare(args) => compare::run(&args),
+        Workload::Report(args) => publish::run(&args),
         Workload::Scenarios(args) => scenarios::run(&args),
         Workload::Sparse(args) => sparse::run(&args),
     };

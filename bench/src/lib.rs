@@ -5,7 +5,10 @@
 //!
 //! - `cli`: the command lines.
 //! - `demo`: chat and downloads over a path that loses packets, with every hash checked.
-//! - `bulk`: one large download, as fast as it goes.
+//! - `bulk`: downloads over loopback, as fast as they go.
+//! - `compare`: Columba beside limits and peers; `transports` has those.
+//! - `measured`, `saved`, `publish`: rows, rows on disk, `docs/BENCHMARKS.md`.
+//! - `columba`: Columba as something to be measured.
 //! - `sparse`: a file beyond 4 GiB.
 //! - `session`: a server, perhaps a bad network before it, and how clients reach them.
 //! - `download`: the receiving process of all workloads: the client's engine, which tells its progress.
@@ -14,18 +17,25 @@
 mod allocations;
 mod bulk;
 mod cli;
+mod columba;
+mod compare;
 mod content;
 mod demo;
 mod download;
+mod machine;
+mod measured;
 mod os;
 mod processes;
 mod progress;
+mod publish;
 mod report;
 mod roles;
+mod saved;
 mod scenarios;
 mod session;
 mod sparse;
 mod stage;
+mod transports;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{allocations, download, os};
+use crate::{allocations, download, os, transports};
 
 /// Which program to be.
 pub(crate) const ROLE_VARIABLE: &str = "COLUMBA_BENCH_ROLE";
@@ -26,15 +26,18 @@ pub(crate) enum Role {
     Chat,
     /// The client's engine without its command line: it tells its progress
     Download,
+    /// Another transport's server or client
+    Transport,
 }
 
 impl Role {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Server,
         Self::LossSim,
         Self::Client,
         Self::Chat,
         Self::Download,
+        Self::Transport,
     ];
 
     /// How the environment says it.
@@ -45,6 +48,7 @@ impl Role {
             Self::Client => "client",
             Self::Chat => "chat",
             Self::Download => "download",
+            Self::Transport => "transport",
         }
     }
 
@@ -55,6 +59,7 @@ impl Role {
             Self::LossSim => "columba-loss-sim",
             Self::Client | Self::Chat => "columba",
             Self::Download => "columba-download",
+            Self::Transport => "columba-bench-transport",
         }
     }
 
@@ -75,6 +80,7 @@ pub(crate) fn play(arguments: &[OsString]) -> Option<ExitCode> {
         Role::LossSim => columba_loss_sim::cli::run(arguments.iter().cloned()),
         Role::Client | Role::Chat => columba_client::cli::main(),
         Role::Download => download::main(arguments),
+        Role::Transport => transports::role::main(arguments),
     })
 }
 
@@ -85,6 +91,9 @@ pub(crate) struct Usage {
     pub(crate) cpu_seconds: f64,
     /// Heap allocations of all threads.
     pub(crate) allocations: u64,
+    /// Most memory it had at once (`VmHWM`); 0 where the system does not tell.
+    #[serde(default)]
+    pub(crate) peak_bytes: u64,
 }
 
 impl Usage {
@@ -93,6 +102,7 @@ impl Usage {
         Self {
             cpu_seconds: os::cpu_time().as_secs_f64(),
             allocations: allocations::count(),
+            peak_bytes: os::peak_memory_bytes(),
         }
     }
 }
