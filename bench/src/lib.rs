@@ -12,6 +12,7 @@
 //! - `sparse`: a file beyond 4 GiB.
 //! - `session`: a server, perhaps a bad network before it, and how clients reach them.
 //! - `download`: the receiving process of all workloads: the client's engine, which tells its progress.
+//! - `plot`: charts.
 //! - `processes`: one child process; `os`: what the operating system has to do with it.
 
 mod allocations;
@@ -25,6 +26,12 @@ mod download;
 mod machine;
 mod measured;
 mod os;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "workloads use it one after the other"
+)]
+mod plot;
 mod processes;
 mod progress;
 mod publish;
