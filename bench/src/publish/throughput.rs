@@ -148,7 +148,7 @@ fn small_files(rows: &[&Row], plots: &Path) -> Result<String> {
 }
 
 fn workloads(rows: &[&Row]) -> String {
-    let mut text =
+    let text =
         String::from("\n## Single workloads\n\n`columba-bench bulk`, the newest run of each.\n\n");
     let mut table = Table::new(&[
         "clients × files",

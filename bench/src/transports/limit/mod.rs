@@ -130,7 +130,7 @@ fn socket() -> Result<UdpSocket> {
 
 /// Bytes on their way at most: what stays in the cache, and far less than the receiver's buffer holds.
 fn window(receive_buffer: usize) -> u64 {
-    let WINDOW_BYTES: usize = std::env::var("X_WIN").map_or(1 << 20, |w| w.parse().unwrap());
+    const WINDOW_BYTES: usize = 1 << 20;
     (receive_buffer / 4).clamp(MAX_TRAIN_BYTES, WINDOW_BYTES) as u64
 }
 

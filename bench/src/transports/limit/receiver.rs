@@ -1,5 +1,6 @@
 //! The receiver: whole trains, each datagram straight to its place, hashed by the megabyte.
 
+use std::io::ErrorKind;
 use std::net::{TcpStream, UdpSocket};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -37,6 +38,8 @@ pub(super) fn receive(
     while received < request.bytes {
         let count = match socket.recv(&mut train) {
             Ok(count) => count,
+            // The sender is done and gone, but what it sent may still wait here.
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => continue,
             Err(error) if is_tick(&error) => {
                 if control.peek(&mut [0]).is_ok() {
                     break;

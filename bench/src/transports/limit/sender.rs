@@ -107,13 +107,10 @@ impl Credit {
     }
 }
 
-/// Whether a receive call only ran into its time limit, or was told that the other socket is closed already.
+/// Whether a receive call only ran into its time limit.
 pub(super) fn is_tick(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::WouldBlock
-            | io::ErrorKind::TimedOut
-            | io::ErrorKind::Interrupted
-            | io::ErrorKind::ConnectionRefused
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
     )
 }
