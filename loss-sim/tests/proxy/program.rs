@@ -162,6 +162,39 @@ fn a_running_proxy_can_be_changed() {
 }
 
 #[test]
+fn capacity_is_measured() {
+    let output = run(&[
+        "capacity",
+        "--seconds",
+        "1",
+        "--json",
+        "--payload-bytes",
+        "100",
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let rows: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let names: Vec<_> = rows.iter().map(|row| row["row"].as_str()).collect();
+    assert_eq!(names, ["trains", "single", "accuracy"].map(Some));
+    for row in &rows[..2] {
+        assert!(row["packets_per_second"].as_f64() > Some(0.0), "{row}");
+        assert!(row["dropped"].is_u64(), "{row}");
+    }
+    // Nothing arrives too early.
+    assert!(rows[2]["delay_error_us"]["least"].as_f64() >= Some(0.0));
+    let loss = &rows[2]["loss"];
+    let number = |name: &str| loss[name].as_f64().expect("a number");
+    assert!(number("off_by").abs() <= number("bound"), "{loss}");
+    for wrong in [&["--payload-bytes", "1"][..], &["--over", "tcp"]] {
+        let output = run(&[&["capacity"], wrong].concat());
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+    }
+}
+
+#[test]
 fn wrong_usage_is_explained() {
     let base = ["--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:9"];
     for (extra, expected) in [
