@@ -4,6 +4,7 @@
 //! outlives the control connection until the client closes it or falls silent.
 
 mod counts;
+mod load;
 pub(crate) mod share;
 pub(crate) mod store;
 
@@ -322,10 +323,16 @@ impl Transfers {
             .as_ref()
             .and_then(Allowance::allowed_at)
             .filter(|_| self.endpoint.has_ready());
-        [self.endpoint.poll_timeout(), self.retry_at, allowed_at]
-            .into_iter()
-            .flatten()
-            .min()
+        let close_at = self.store.next_close();
+        [
+            self.endpoint.poll_timeout(),
+            self.retry_at,
+            allowed_at,
+            close_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Whether [`transmit`](Self::transmit) could go on at once.
