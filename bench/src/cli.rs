@@ -7,16 +7,18 @@ use clap::{Parser, Subcommand};
 
 use crate::bulk::BulkArgs;
 use crate::demo::DemoArgs;
+use crate::path::PathArgs;
 use crate::scenarios::ScenariosArgs;
 use crate::sparse::SparseArgs;
 use crate::stage::{BadUsage, Interrupted, USAGE};
-use crate::{Arguments, bulk, demo, exit_code, report, roles, scenarios, sparse};
+use crate::{Arguments, bulk, demo, exit_code, path, report, roles, scenarios, sparse};
 
 const BENCH_EXAMPLES: &str = "\
 Examples:
   columba-bench demo --loss 20% --delay 50ms
   columba-bench bulk --mib 1024 --max-datagram 1472 --runs 5 --json
   columba-bench scenarios loss-30 blackhole
+  columba-bench path --loss 0,5% --rtt 50ms --rate 100mbit --rows columba,tcp-bbr
   columba-bench sparse --gib 5 --to /var/tmp";
 
 const DEMO_EXAMPLES: &str = "\
@@ -41,6 +43,8 @@ enum Workload {
     Bulk(BulkArgs),
     /// Bad networks, one after the other: each file must arrive identical and in time
     Scenarios(ScenariosArgs),
+    /// What a path lets through: goodput beside the erasure bound, queues, convergence, fairness
+    Path(PathArgs),
     /// Download a sparse file beyond 4 GiB and check its hash
     Sparse(SparseArgs),
 }
@@ -64,6 +68,7 @@ pub fn bench_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Workload::Demo(args) => demo::run(&args),
         Workload::Bulk(args) => bulk::run(&args),
         Workload::Scenarios(args) => scenarios::run(&args),
+        Workload::Path(args) => path::run(&args),
         Workload::Sparse(args) => sparse::run(&args),
     };
     conclude(outcome)

@@ -7,6 +7,7 @@
 //! - `demo`: chat and downloads over a path that loses packets, with every hash checked.
 //! - `bulk`: one large download, as fast as it goes.
 //! - `sparse`: a file beyond 4 GiB.
+//! - `scenarios`: bad networks one after the other; `path`: what a path lets through.
 //! - `session`: a server, perhaps a bad network before it, and how clients reach them.
 //! - `download`: the receiving process of all workloads: the client's engine, which tells its progress.
 //! - `processes`: one child process; `os`: what the operating system has to do with it.
@@ -18,6 +19,7 @@ mod content;
 mod demo;
 mod download;
 mod os;
+mod path;
 mod processes;
 mod progress;
 mod report;
