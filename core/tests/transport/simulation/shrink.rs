@@ -302,22 +302,16 @@ mod tests {
     #[test]
     fn only_what_makes_it_fail_is_left() {
         let is_bad = |case: &Case| {
-            let killed =
-                |(_, fault): &(Duration, Fault)| matches!(fault, Fault::KillClient { peer: 1.. });
+            let killed = |(_, fault): &(Duration, Fault)| matches!(fault, Fault::KillClient { .. });
             let lossy = case.peers.iter().any(|peer| peer.impairments.loss >= 0.03);
             lossy && case.schedule.iter().any(killed) && case.files.iter().any(|size| *size > 1000)
         };
         let large = find(|case| is_bad(case) && case.peers.len() > 3);
         let small = shrink(large, 10_000, &mut |case| is_bad(case));
-        // A second client that is killed, one of them on a lossy path, one file.
-        assert_eq!(
-            (small.peers.len(), small.schedule.len(), small.files.len()),
-            (2, 1, 1)
-        );
-        assert_eq!(
-            small.schedule[0],
-            (Duration::ZERO, Fault::KillClient { peer: 1 })
-        );
+        // A client that is killed, one on a lossy path, perhaps the same, and one file.
+        assert!(small.peers.len() <= 2, "{small}");
+        assert_eq!((small.schedule.len(), small.files.len()), (1, 1), "{small}");
+        assert_eq!(small.schedule[0].0, Duration::ZERO);
         assert!((1001..=2002).contains(&small.files[0]), "{small}");
         let lossy: Vec<_> = small
             .peers
