@@ -13,13 +13,14 @@ use crate::histogram::HistogramArgs;
 use crate::idle::IdleArgs;
 use crate::many::ManyArgs;
 use crate::mixed::MixedArgs;
+use crate::path::PathArgs;
 use crate::publish::ReportArgs;
 use crate::scenarios::ScenariosArgs;
 use crate::sparse::SparseArgs;
 use crate::stage::{BadUsage, Interrupted, USAGE};
 use crate::{
-    Arguments, bulk, chat, compare, demo, exit_code, histogram, idle, many, mixed, publish, report,
-    roles, scenarios, sparse,
+    Arguments, bulk, chat, compare, demo, exit_code, histogram, idle, many, mixed, path, publish,
+    report, roles, scenarios, sparse,
 };
 
 const BENCH_EXAMPLES: &str = "\
@@ -36,6 +37,7 @@ Examples:
   columba-bench bulk --files 10000 --size 4k
   columba-bench compare --quick
   columba-bench scenarios loss-30 blackhole
+  columba-bench path --loss 0,5% --rtt 50ms --rate 100mbit --rows columba,tcp-bbr
   columba-bench sparse --gib 5 --to /var/tmp";
 
 const DEMO_EXAMPLES: &str = "\
@@ -74,6 +76,8 @@ enum Workload {
     Report(ReportArgs),
     /// Bad networks, one after the other: each file must arrive identical and in time
     Scenarios(ScenariosArgs),
+    /// What a path lets through: goodput beside the erasure bound, queues, convergence, fairness
+    Path(PathArgs),
     /// Download a sparse file beyond 4 GiB and check its hash
     Sparse(SparseArgs),
 }
@@ -104,6 +108,7 @@ pub fn bench_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Workload::Compare(args) => compare::run(&args),
         Workload::Report(args) => publish::run(&args),
         Workload::Scenarios(args) => scenarios::run(&args),
+        Workload::Path(args) => path::run(&args),
         Workload::Sparse(args) => sparse::run(&args),
     };
     conclude(outcome)

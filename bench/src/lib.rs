@@ -15,6 +15,7 @@
 //! - `measured`, `saved`, `publish`: rows, rows on disk, `docs/BENCHMARKS.md`.
 //! - `columba`: Columba as something to be measured.
 //! - `sparse`: a file beyond 4 GiB.
+//! - `scenarios`: bad networks one after the other; `path`: what a path lets through.
 //! - `session`: a server, perhaps a bad network before it, and how clients reach them.
 //! - `download`: the receiving process of all workloads: the client's engine, which tells its progress.
 //! - `plot`: charts.
@@ -37,6 +38,7 @@ mod measured;
 mod memory;
 mod mixed;
 mod os;
+mod path;
 mod plot;
 mod processes;
 mod progress;
