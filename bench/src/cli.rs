@@ -7,17 +7,19 @@ use clap::{Parser, Subcommand};
 
 use crate::bulk::BulkArgs;
 use crate::chat::ChatArgs;
+use crate::compare::CompareArgs;
 use crate::demo::DemoArgs;
 use crate::histogram::HistogramArgs;
 use crate::idle::IdleArgs;
 use crate::many::ManyArgs;
 use crate::mixed::MixedArgs;
+use crate::publish::ReportArgs;
 use crate::scenarios::ScenariosArgs;
 use crate::sparse::SparseArgs;
 use crate::stage::{BadUsage, Interrupted, USAGE};
 use crate::{
-    Arguments, bulk, chat, demo, exit_code, histogram, idle, many, mixed, report, roles, scenarios,
-    sparse,
+    Arguments, bulk, chat, compare, demo, exit_code, histogram, idle, many, mixed, publish, report,
+    roles, scenarios, sparse,
 };
 
 const BENCH_EXAMPLES: &str = "\
@@ -31,6 +33,8 @@ Examples:
   columba-bench mixed --rate 20mbit --delay 25ms
   columba-bench many --clients 1000 --size 1M
   columba-bench histogram before.hlog after.hlog --tag loop_turn --svg turns.svg
+  columba-bench bulk --files 10000 --size 4k
+  columba-bench compare --quick
   columba-bench scenarios loss-30 blackhole
   columba-bench sparse --gib 5 --to /var/tmp";
 
@@ -52,7 +56,7 @@ struct BenchCli {
 enum Workload {
     /// Chat and downloads over a path that loses packets, with every hash checked
     Demo(DemoArgs),
-    /// One large download over loopback, as fast as it goes
+    /// Downloads over loopback, as fast as they go: large, several at once, or many small ones
     Bulk(BulkArgs),
     /// Messages to many members at a set rate, beside Redis and NATS
     Chat(ChatArgs),
@@ -64,6 +68,10 @@ enum Workload {
     Idle(IdleArgs),
     /// Latency histograms (.hlog) as tables and charts, side by side or merged
     Histogram(HistogramArgs),
+    /// Columba beside the limits of this machine and beside other transports, in one run
+    Compare(CompareArgs),
+    /// Turn saved rows into docs/BENCHMARKS.md, with tables and plots
+    Report(ReportArgs),
     /// Bad networks, one after the other: each file must arrive identical and in time
     Scenarios(ScenariosArgs),
     /// Download a sparse file beyond 4 GiB and check its hash
@@ -93,6 +101,8 @@ pub fn bench_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Workload::Many(args) => many::run(&args),
         Workload::Idle(args) => idle::run(&args),
         Workload::Histogram(args) => histogram::run(&args),
+        Workload::Compare(args) => compare::run(&args),
+        Workload::Report(args) => publish::run(&args),
         Workload::Scenarios(args) => scenarios::run(&args),
         Workload::Sparse(args) => sparse::run(&args),
     };

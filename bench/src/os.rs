@@ -5,11 +5,15 @@ use std::process::Child;
 use std::time::Duration;
 
 #[cfg(unix)]
-pub(crate) use unix::{cpu_time, free_bytes, set_niceness, set_urgent, terminate, watch_signals};
+pub(crate) use unix::{
+    children_cpu_time, cpu_time, cpu_time_of, free_bytes, peak_memory_bytes, set_niceness,
+    set_urgent, terminate, use_cores, watch_signals,
+};
 
 #[cfg(not(unix))]
 pub(crate) use portable::{
-    cpu_time, free_bytes, set_niceness, set_urgent, terminate, watch_signals,
+    children_cpu_time, cpu_time, cpu_time_of, free_bytes, peak_memory_bytes, set_niceness,
+    set_urgent, terminate, use_cores, watch_signals,
 };
 
 #[cfg(unix)]
@@ -64,6 +68,59 @@ mod unix {
         Ok(())
     }
 
+    /// CPU time of all children that have ended and were waited for.
+    pub(crate) fn children_cpu_time() -> Duration {
+        stat_times("/proc/self/stat", &[15, 16])
+    }
+
+    /// CPU time of a process and of its children that have ended; nothing where the system does not tell.
+    pub(crate) fn cpu_time_of(process: u32) -> Duration {
+        stat_times(&format!("/proc/{process}/stat"), &[13, 14, 15, 16])
+    }
+
+    /// The sum of fields (counted from 0) of proc_pid_stat(5), which are in ticks.
+    fn stat_times(path: &str, fields: &[usize]) -> Duration {
+        let stat = std::fs::read_to_string(path).unwrap_or_default();
+        // The second field is a name in parentheses, with anything in it.
+        let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let values: Vec<u64> = rest
+            .split_whitespace()
+            .map(|word| word.parse().unwrap_or(0))
+            .collect();
+        let ticks: u64 = fields
+            .iter()
+            .filter_map(|field| values.get(field - 2))
+            .sum();
+        let per_second = rustix::param::clock_ticks_per_second().max(1);
+        Duration::from_millis(ticks * 1000 / per_second)
+    }
+
+    /// Lets this process and its children to come run on these cores only.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn use_cores(cores: &[usize]) -> std::io::Result<()> {
+        let mut set = rustix::thread::CpuSet::new();
+        for core in cores {
+            if *core >= rustix::thread::CpuSet::MAX_CPU {
+                return Err(std::io::ErrorKind::InvalidInput.into());
+            }
+            set.set(*core);
+        }
+        Ok(rustix::thread::sched_setaffinity(None, &set)?)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn use_cores(_cores: &[usize]) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    /// Most memory this process had at once; 0 where the system does not tell.
+    pub(crate) fn peak_memory_bytes() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) << 10
+    }
+
     /// Bytes that this user may still write below `folder`.
     pub(crate) fn free_bytes(folder: &Path) -> Option<u64> {
         let stat = rustix::fs::statvfs(folder).ok()?;
@@ -101,6 +158,22 @@ mod portable {
 
     pub(crate) fn set_niceness(_process: u32, _nice: i32) -> std::io::Result<()> {
         Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn children_cpu_time() -> Duration {
+        Duration::ZERO
+    }
+
+    pub(crate) fn cpu_time_of(_process: u32) -> Duration {
+        Duration::ZERO
+    }
+
+    pub(crate) fn use_cores(_cores: &[usize]) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn peak_memory_bytes() -> u64 {
+        0
     }
 
     pub(crate) fn free_bytes(_folder: &Path) -> Option<u64> {

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{allocations, download, many, os};
+use crate::{allocations, download, many, os, transports};
 
 /// Which program to be.
 pub(crate) const ROLE_VARIABLE: &str = "COLUMBA_BENCH_ROLE";
@@ -28,16 +28,19 @@ pub(crate) enum Role {
     Download,
     /// Many such engines, which read standard input until they start
     Many,
+    /// Another transport's server or client
+    Transport,
 }
 
 impl Role {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Server,
         Self::LossSim,
         Self::Client,
         Self::Chat,
         Self::Download,
         Self::Many,
+        Self::Transport,
     ];
 
     /// How the environment says it.
@@ -49,6 +52,7 @@ impl Role {
             Self::Chat => "chat",
             Self::Download => "download",
             Self::Many => "many",
+            Self::Transport => "transport",
         }
     }
 
@@ -60,6 +64,7 @@ impl Role {
             Self::Client | Self::Chat => "columba",
             Self::Download => "columba-download",
             Self::Many => "columba-many",
+            Self::Transport => "columba-bench-transport",
         }
     }
 
@@ -81,6 +86,7 @@ pub(crate) fn play(arguments: &[OsString]) -> Option<ExitCode> {
         Role::Client | Role::Chat => columba_client::cli::main(),
         Role::Download => download::main(arguments),
         Role::Many => many::role::main(arguments),
+        Role::Transport => transports::role::main(arguments),
     })
 }
 
@@ -91,6 +97,9 @@ pub(crate) struct Usage {
     pub(crate) cpu_seconds: f64,
     /// Heap allocations of all threads.
     pub(crate) allocations: u64,
+    /// Most memory it had at once (`VmHWM`); 0 where the system does not tell.
+    #[serde(default)]
+    pub(crate) peak_bytes: u64,
 }
 
 impl Usage {
@@ -99,6 +108,7 @@ impl Usage {
         Self {
             cpu_seconds: os::cpu_time().as_secs_f64(),
             allocations: allocations::count(),
+            peak_bytes: os::peak_memory_bytes(),
         }
     }
 }

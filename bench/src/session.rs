@@ -182,6 +182,7 @@ impl Session {
             names: names.into_iter().map(str::to_owned).collect(),
             folder,
             max_datagram,
+            summary: false,
         })
     }
 
