@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use columba_client::values::parse_time;
+use columba_core::values::parse_time;
 use columba_core::control::limits::MAX_TEXT_BYTES;
 
 use crate::chat::{MIN_SIZE, Plan};
