@@ -10,6 +10,8 @@ use crate::stage::Stage;
 
 /// The search ends when the best rate and the lowest that fails are so close.
 const PRECISION: f64 = 1.05;
+/// A rate fails when it fails so often.
+const ATTEMPTS: usize = 2;
 /// Rates beyond are not tried.
 const MAX_RATE: f64 = 1e6;
 /// Below, a service does not hold the bound at all.
@@ -28,26 +30,14 @@ pub(super) fn run(
     for contender in contenders {
         let name = contender.name();
         let found = search(plan.rate, |rate| {
-            // Everybody joins anew, so that no earlier failure is still in some queue.
-            let plan = Plan { rate, ..plan };
-            let mut load = gather(stage, &contender.service, plan)?;
-            let outcome = load.run(&mut || look_around(stage));
-            // At too high a rate a service may well hang up.
-            let outcome = match outcome {
-                Err(error) if error.is::<crate::stage::Interrupted>() => return Err(error),
-                Err(error) => {
-                    progress.say(&format!("{name}: {rate:.0} messages/s: {error:#}"));
-                    return Ok(None);
+            // Once may be the machine's fault.
+            for _ in 0..ATTEMPTS {
+                let held = attempt(stage, contender, Plan { rate, ..plan }, bound, progress)?;
+                if held.is_some() {
+                    return Ok(held);
                 }
-                Ok(outcome) => outcome,
-            };
-            let p99 = Duration::from_nanos(outcome.latency.value_at_quantile(0.99));
-            let held = p99 <= bound && outcome.delivered == outcome.expected;
-            progress.say(&format!(
-                "{name}: {rate:.0} messages/s: p99 {p99:?}{}",
-                if held { "" } else { ", too much" }
-            ));
-            Ok(held.then_some(outcome))
+            }
+            Ok(None)
         })?;
         match found {
             Some((rate, outcome)) => {
@@ -63,6 +53,35 @@ pub(super) fn run(
         }
     }
     Ok(ok)
+}
+
+/// Plays the plan; `None` when it went wrong, or latencies beyond the bound.
+fn attempt(
+    stage: &mut Stage,
+    contender: &Contender,
+    plan: Plan,
+    bound: Duration,
+    progress: &Progress,
+) -> Result<Option<Outcome>> {
+    let (name, rate) = (contender.name(), plan.rate);
+    // Everybody joins anew, so that no earlier failure is still in some queue.
+    let mut load = gather(stage, &contender.service, plan)?;
+    let outcome = match load.run(&mut || look_around(stage)) {
+        Err(error) if error.is::<crate::stage::Interrupted>() => return Err(error),
+        // At too high a rate a service may well hang up.
+        Err(error) => {
+            progress.say(&format!("{name}: {rate:.0} messages/s: {error:#}"));
+            return Ok(None);
+        }
+        Ok(outcome) => outcome,
+    };
+    let p99 = Duration::from_nanos(outcome.latency.value_at_quantile(0.99));
+    let held = p99 <= bound && outcome.delivered == outcome.expected;
+    progress.say(&format!(
+        "{name}: {rate:.0} messages/s: p99 {p99:?}{}",
+        if held { "" } else { ", too much" }
+    ));
+    Ok(held.then_some(outcome))
 }
 
 /// Doubles or halves the rate until it fails or holds, then halves what lies between.
