@@ -114,46 +114,6 @@ fn a_scenario_is_survived_and_a_wrong_name_is_explained() {
 }
 
 #[test]
-fn bulk_fills_its_row() {
-    let arguments = [
-        "bulk",
-        "--mib",
-        "4",
-        "--runs",
-        "2",
-        "--plaintext",
-        "--sink",
-        "disk",
-        "--json",
-    ];
-    let row = json(&run(BENCH, &arguments));
-    let expected = [
-        "allocations_per_packet",
-        "bytes_per_second",
-        "cpu_seconds_per_gb",
-        "encrypted",
-        "max",
-        "min",
-        "payload_limit",
-        "row",
-        "runs",
-        "sink",
-        "workload",
-    ];
-    assert_eq!(fields(&row), expected);
-    assert_eq!(
-        (&row["sink"], &row["encrypted"]),
-        (&"disk".into(), &false.into())
-    );
-    let number = |field: &str| row[field].as_f64().expect("a number");
-    assert!(
-        number("min") > 0.0 && number("min") <= number("bytes_per_second"),
-        "{row}"
-    );
-    assert!(number("bytes_per_second") <= number("max"), "{row}");
-}
-
-#[test]
 fn wrong_usage_is_told_and_nothing_stays_behind() {
     let folder = tempfile::tempdir().expect("a folder");
     let output = Command::new(DEMO)
