@@ -6,13 +6,21 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::bulk::BulkArgs;
+use crate::chat::ChatArgs;
 use crate::compare::CompareArgs;
 use crate::demo::DemoArgs;
+use crate::histogram::HistogramArgs;
+use crate::idle::IdleArgs;
+use crate::many::ManyArgs;
+use crate::mixed::MixedArgs;
 use crate::publish::ReportArgs;
 use crate::scenarios::ScenariosArgs;
 use crate::sparse::SparseArgs;
 use crate::stage::{BadUsage, Interrupted, USAGE};
-use crate::{Arguments, bulk, compare, demo, exit_code, publish, report, roles, scenarios, sparse};
+use crate::{
+    Arguments, bulk, chat, compare, demo, exit_code, histogram, idle, many, mixed, publish, report,
+    roles, scenarios, sparse,
+};
 
 const BENCH_EXAMPLES: &str = "\
 Examples:
@@ -20,6 +28,13 @@ Examples:
   columba-bench bulk --mib 1024 --max-datagram 1472 --runs 5 --json
   columba-bench bulk --files 10000 --size 4k
   columba-bench compare --quick
+  columba-bench chat --subscribers 1000 --rate 100 --redis 127.0.0.1:6379
+  columba-bench chat --find 5ms
+  columba-bench idle --clients 1000,10000
+  columba-bench mixed --downloads 8 --cold
+  columba-bench mixed --rate 20mbit --delay 25ms
+  columba-bench many --clients 1000 --size 1M
+  columba-bench histogram before.hlog after.hlog --tag loop_turn --svg turns.svg
   columba-bench scenarios loss-30 blackhole
   columba-bench sparse --gib 5 --to /var/tmp";
 
@@ -47,6 +62,16 @@ enum Workload {
     Compare(CompareArgs),
     /// Turn saved rows into docs/BENCHMARKS.md, with tables and plots
     Report(ReportArgs),
+    /// Messages to many members at a set rate, beside Redis and NATS
+    Chat(ChatArgs),
+    /// Chat while downloads run, in the server and at the client, beside the same without them
+    Mixed(MixedArgs),
+    /// Many clients that download at the same moment, and the server's memory for each
+    Many(ManyArgs),
+    /// Memory of the server per idle member of the chat
+    Idle(IdleArgs),
+    /// Latency histograms (.hlog) as tables and charts, side by side or merged
+    Histogram(HistogramArgs),
     /// Bad networks, one after the other: each file must arrive identical and in time
     Scenarios(ScenariosArgs),
     /// Download a sparse file beyond 4 GiB and check its hash
@@ -73,6 +98,11 @@ pub fn bench_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Workload::Bulk(args) => bulk::run(&args),
         Workload::Compare(args) => compare::run(&args),
         Workload::Report(args) => publish::run(&args),
+        Workload::Chat(args) => chat::run(&args),
+        Workload::Mixed(args) => mixed::run(&args),
+        Workload::Many(args) => many::run(&args),
+        Workload::Idle(args) => idle::run(&args),
+        Workload::Histogram(args) => histogram::run(&args),
         Workload::Scenarios(args) => scenarios::run(&args),
         Workload::Sparse(args) => sparse::run(&args),
     };

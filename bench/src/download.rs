@@ -161,7 +161,8 @@ fn download(arguments: &[OsString]) -> Result<bool> {
     Ok(summary.failures.is_empty())
 }
 
-fn engine_config(order: &Order) -> Result<EngineConfig> {
+/// What an order means to the engine.
+pub(crate) fn engine_config(order: &Order) -> Result<EngineConfig> {
     let state = StateFolder::choose(Some(&order.state))?;
     let security = match &order.fingerprint {
         Some(fingerprint) => Security::Tls {

@@ -9,14 +9,20 @@
 //! - `compare`: Columba beside limits and peers; `transports` has those.
 //! - `measured`, `saved`, `publish`: rows, rows on disk, `docs/BENCHMARKS.md`.
 //! - `columba`: Columba as something to be measured.
+//! - `chat`: messages to many, and how late they come; also from Redis and NATS.
+//! - `mixed`: chat while downloads run.
+//! - `many`: as many associations at once.
+//! - `idle`: what a member of the chat costs the server.
+//! - `histogram`: interval logs as tables and charts.
 //! - `sparse`: a file beyond 4 GiB.
 //! - `session`: a server, perhaps a bad network before it, and how clients reach them.
 //! - `download`: the receiving process of all workloads: the client's engine, which tells its progress.
 //! - `plot`: charts.
-//! - `processes`: one child process; `os`: what the operating system has to do with it.
+//! - `processes`: one child process; `memory`: what another process has; `os`: what the operating system has to do with it.
 
 mod allocations;
 mod bulk;
+mod chat;
 mod cli;
 mod columba;
 mod compare;
@@ -25,6 +31,11 @@ mod demo;
 mod download;
 mod machine;
 mod measured;
+mod histogram;
+mod idle;
+mod many;
+mod memory;
+mod mixed;
 mod os;
 #[allow(
     dead_code,

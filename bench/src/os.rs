@@ -6,14 +6,12 @@ use std::time::Duration;
 
 #[cfg(unix)]
 pub(crate) use unix::{
-    children_cpu_time, cpu_time, cpu_time_of, free_bytes, peak_memory_bytes, terminate, use_cores,
-    watch_signals,
+    children_cpu_time, cpu_time, cpu_time_of, free_bytes, peak_memory_bytes, set_niceness, set_urgent, terminate, use_cores, watch_signals,
 };
 
 #[cfg(not(unix))]
 pub(crate) use portable::{
-    children_cpu_time, cpu_time, cpu_time_of, free_bytes, peak_memory_bytes, terminate, use_cores,
-    watch_signals,
+    children_cpu_time, cpu_time, cpu_time_of, free_bytes, peak_memory_bytes, set_niceness, set_urgent, terminate, use_cores, watch_signals,
 };
 
 #[cfg(unix)]
@@ -24,6 +22,9 @@ mod unix {
     use rustix::time::{ClockId, clock_gettime};
     use signal_hook::consts::{SIGINT, SIGTERM};
     use signal_hook::iterator::Signals;
+
+    /// Of a load generator, which must not be what is measured.
+    const URGENT_NICE: i32 = -15;
 
     /// Asks a child to end in its own way. A child that has ended already needs no asking.
     pub(crate) fn terminate(child: &mut Child) {
@@ -94,6 +95,30 @@ mod unix {
         kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) << 10
     }
 
+    /// Runs the calling thread before others, where the system lets us; `false` goes back. Children started meanwhile
+    /// would inherit it.
+    pub(crate) fn set_urgent(urgent: bool) {
+        let nice = if urgent { URGENT_NICE } else { 0 };
+        // Without the right to do so, what is measured includes waiting for a CPU.
+        let _ = rustix::process::setpriority_process(None, nice);
+    }
+
+    /// Sets the niceness of all threads that a process has now; those they start inherit it.
+    pub(crate) fn set_niceness(process: u32, nice: i32) -> std::io::Result<()> {
+        for task in std::fs::read_dir(format!("/proc/{process}/task"))? {
+            let task = task?.file_name();
+            let task = task.to_str().and_then(|number| number.parse().ok());
+            if let Some(thread) = task.and_then(Pid::from_raw) {
+                match rustix::process::setpriority_process(Some(thread), nice) {
+                    // It has ended meanwhile.
+                    Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Bytes that this user may still write below `folder`.
     pub(crate) fn free_bytes(folder: &Path) -> Option<u64> {
         let stat = rustix::fs::statvfs(folder).ok()?;
@@ -141,6 +166,12 @@ mod portable {
 
     pub(crate) fn peak_memory_bytes() -> u64 {
         0
+    }
+
+    pub(crate) fn set_urgent(_urgent: bool) {}
+
+    pub(crate) fn set_niceness(_process: u32, _nice: i32) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::Unsupported.into())
     }
 
     pub(crate) fn free_bytes(_folder: &Path) -> Option<u64> {

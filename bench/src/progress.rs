@@ -8,6 +8,7 @@ const TEMPLATE: &str =
     "{bar:30} {bytes:>11}/{total_bytes:11} {bytes_per_sec:>12} {eta:>4} {wide_msg}";
 
 const STEPS_TEMPLATE: &str = "{bar:30} {pos:>3}/{len} {elapsed:>4} {wide_msg}";
+const COUNT_TEMPLATE: &str = "{bar:30} {pos:>7}/{len:7} {eta:>4}";
 
 /// Progress of a download, with lines above it.
 #[derive(Debug)]
@@ -49,6 +50,15 @@ impl Progress {
         self.bar.tick();
     }
 
+    /// `done` of `total` things other than bytes.
+    pub(crate) fn count(&self, done: u64, total: u64) {
+        if let Ok(style) = ProgressStyle::with_template(COUNT_TEMPLATE) {
+            self.bar.set_style(style);
+        }
+        self.bar.set_length(total);
+        self.bar.set_position(done);
+    }
+
     /// A line above the bar.
     pub(crate) fn say(&self, line: &str) {
         if self.quiet {
@@ -73,7 +83,7 @@ mod tests {
 
     #[test]
     fn the_template_is_sound_and_quiet_is_quiet() {
-        for template in [TEMPLATE, STEPS_TEMPLATE] {
+        for template in [TEMPLATE, STEPS_TEMPLATE, COUNT_TEMPLATE] {
             assert!(ProgressStyle::with_template(template).is_ok());
         }
         let progress = Progress::new(true);

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{allocations, download, os, transports};
+use crate::{allocations, download, many, os, transports};
 
 /// Which program to be.
 pub(crate) const ROLE_VARIABLE: &str = "COLUMBA_BENCH_ROLE";
@@ -28,16 +28,19 @@ pub(crate) enum Role {
     Download,
     /// Another transport's server or client
     Transport,
+    /// Many such engines, which read standard input until they start
+    Many,
 }
 
 impl Role {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Server,
         Self::LossSim,
         Self::Client,
         Self::Chat,
         Self::Download,
         Self::Transport,
+        Self::Many,
     ];
 
     /// How the environment says it.
@@ -49,6 +52,7 @@ impl Role {
             Self::Chat => "chat",
             Self::Download => "download",
             Self::Transport => "transport",
+            Self::Many => "many",
         }
     }
 
@@ -60,6 +64,7 @@ impl Role {
             Self::Client | Self::Chat => "columba",
             Self::Download => "columba-download",
             Self::Transport => "columba-bench-transport",
+            Self::Many => "columba-many",
         }
     }
 
@@ -72,7 +77,7 @@ impl Role {
 /// Plays the role this process was started for; `None` when a person started it.
 pub(crate) fn play(arguments: &[OsString]) -> Option<ExitCode> {
     let role = Role::from_environment()?;
-    if role != Role::Chat {
+    if role != Role::Chat && role != Role::Many {
         end_with_parent();
     }
     Some(match role {
@@ -81,6 +86,7 @@ pub(crate) fn play(arguments: &[OsString]) -> Option<ExitCode> {
         Role::Client | Role::Chat => columba_client::cli::main(),
         Role::Download => download::main(arguments),
         Role::Transport => transports::role::main(arguments),
+        Role::Many => many::role::main(arguments),
     })
 }
 
@@ -112,7 +118,7 @@ pub(crate) const USAGE_QUESTION: &str = "usage";
 
 /// Standard input is a pipe from our parent: when it ends, the parent is gone, however that came about, and so must we.
 /// This works on every system and for every way to die. Meanwhile it carries [`USAGE_QUESTION`]s.
-fn end_with_parent() {
+pub(crate) fn end_with_parent() {
     let watch = || {
         for line in std::io::stdin().lock().lines() {
             match line {
