@@ -6,12 +6,14 @@ use std::time::Duration;
 
 #[cfg(unix)]
 pub(crate) use unix::{
-    children_cpu_time, cpu_time, cpu_time_of, free_bytes, peak_memory_bytes, set_niceness, set_urgent, terminate, use_cores, watch_signals,
+    children_cpu_time, cpu_time, cpu_time_of, free_bytes, peak_memory_bytes, set_niceness,
+    set_urgent, terminate, use_cores, watch_signals,
 };
 
 #[cfg(not(unix))]
 pub(crate) use portable::{
-    children_cpu_time, cpu_time, cpu_time_of, free_bytes, peak_memory_bytes, set_niceness, set_urgent, terminate, use_cores, watch_signals,
+    children_cpu_time, cpu_time, cpu_time_of, free_bytes, peak_memory_bytes, set_niceness,
+    set_urgent, terminate, use_cores, watch_signals,
 };
 
 #[cfg(unix)]

@@ -150,13 +150,20 @@ fn chat_delivers_everything_and_its_histograms_are_read_and_drawn() {
     assert_eq!(row["delivered"], 250, "{row}");
     assert_eq!(row["expected"], 250);
     assert!(row["latency_us"]["p99"].as_f64() >= row["latency_us"]["p50"].as_f64());
-    assert!(std::fs::read_to_string(&svg).expect("drawn").contains("columba, TLS"));
+    assert!(
+        std::fs::read_to_string(&svg)
+            .expect("drawn")
+            .contains("columba, TLS")
+    );
 
     let log = path("logs/chat-columba-tls.hlog");
     let png = path("chat.png");
     let arguments = ["histogram", "--json", "--png", &png, &log];
     let tags = rows(&run(BENCH, &arguments));
-    let counts: Vec<_> = tags.iter().map(|row| (&row["tag"], &row["count"])).collect();
+    let counts: Vec<_> = tags
+        .iter()
+        .map(|row| (&row["tag"], &row["count"]))
+        .collect();
     let (latency, last) = ("chat_latency".into(), "chat_last_recipient".into());
     assert_eq!(counts, [(&last, &50.into()), (&latency, &250.into())]);
     assert_eq!(tags[1]["latency_us"]["p99"], row["latency_us"]["p99"]);
@@ -171,7 +178,10 @@ fn chat_in_plaintext_goes_one_at_a_time_and_finds_a_rate() {
     let words = "chat --plaintext --subscribers 3 --publishers 3 --rate 100 --seconds 300ms --warm-up 0s --json";
     let arguments: Vec<&str> = words.split(' ').chain(["--one-at-a-time"]).collect();
     let row = json(&run(BENCH, &arguments));
-    assert_eq!((&row["delivered"], &row["tls"]), (&90.into(), &false.into()));
+    assert_eq!(
+        (&row["delivered"], &row["tls"]),
+        (&90.into(), &false.into())
+    );
     // A bound that any machine holds at the first rate, and none at the last.
     let arguments: Vec<&str> = words.split(' ').chain(["--find", "1m"]).collect();
     let row = json(&run(BENCH, &arguments));
@@ -181,7 +191,10 @@ fn chat_in_plaintext_goes_one_at_a_time_and_finds_a_rate() {
 #[cfg(target_os = "linux")]
 #[test]
 fn idle_members_cost_something() {
-    let row = json(&run(BENCH, &["idle", "--clients", "40", "--plaintext", "--json"]));
+    let row = json(&run(
+        BENCH,
+        &["idle", "--clients", "40", "--plaintext", "--json"],
+    ));
     assert_eq!((&row["clients"], &row["tls"]), (&40.into(), &false.into()));
     let bytes = row["bytes_per_client"].as_u64().expect("a number");
     assert!((100..1_000_000).contains(&bytes), "{row}");
@@ -195,7 +208,10 @@ fn chat_goes_on_beside_downloads() {
     let names: Vec<_> = rows.iter().map(|row| &row["row"]).collect();
     assert_eq!(names, ["alone", "downloads"]);
     for row in &rows {
-        assert_eq!((&row["delivered"], &row["expected"]), (&240.into(), &240.into()));
+        assert_eq!(
+            (&row["delivered"], &row["expected"]),
+            (&240.into(), &240.into())
+        );
         assert!(row["server_us"]["p99"].as_f64() > Some(0.0), "{row}");
     }
     assert!(rows[1]["download_bytes_per_second"].as_f64() > Some(1e5));
@@ -218,7 +234,10 @@ fn a_log_that_is_none_is_refused_by_line() {
     let output = run(BENCH, &["histogram", path.to_str().expect("UTF-8")]);
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(text.contains("broken.hlog") && text.contains("line 2"), "{text}");
+    assert!(
+        text.contains("broken.hlog") && text.contains("line 2"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use crc_fast::{CrcAlgorithm, Digest};
 
 use super::Work;
 
@@ -52,10 +53,9 @@ impl Framing {
         match self {
             Self::Nothing => {}
             Self::Crc => {
-                let (body, tag) = room.split_at_mut(payload.len());
-                body.copy_from_slice(payload);
-                let crc = crc32c::crc32c_append(crc32c::crc32c(header), body);
-                tag.copy_from_slice(&crc.to_be_bytes());
+                room[..payload.len()].copy_from_slice(payload);
+                let (covered, tag) = datagram.split_at_mut(HEADER_BYTES + payload.len());
+                tag.copy_from_slice(&crc_of(&[covered]));
             }
             Self::Aead(key) => key
                 .seal_in_place_scatter(nonce(index), Aad::from(&*header), &mut [], payload, room)
@@ -63,6 +63,19 @@ impl Framing {
                 .context("cannot seal")?,
         }
         Ok(())
+    }
+
+    /// What stands before the payload and behind it, where the payload need not be touched; `None` where it must.
+    pub(super) fn around(&self, index: u64, payload: &[u8]) -> Option<Around> {
+        let mut header = [0; HEADER_BYTES];
+        header[8..].copy_from_slice(&index.to_be_bytes());
+        match self {
+            Self::Nothing | Self::Aead(_) => None,
+            Self::Crc => Some(Around {
+                tag: crc_of(&[&header, payload]),
+                header,
+            }),
+        }
     }
 
     /// The index of a datagram and its payload's length; `None`: it is none of ours.
@@ -84,15 +97,32 @@ impl Framing {
         match self {
             Self::Nothing => true,
             Self::Crc => {
-                let crc = crc32c::crc32c_append(crc32c::crc32c(header), body);
                 place.copy_from_slice(body);
-                crc.to_be_bytes() == tag
+                let (covered, _) = datagram.split_at(HEADER_BYTES + body.len());
+                crc_of(&[covered]) == tag
             }
             Self::Aead(key) => key
                 .open_separate_gather(nonce(index), Aad::from(header), body, tag, place)
                 .is_ok(),
         }
     }
+}
+
+/// The bytes around a payload that goes out from where it lies.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Around {
+    pub(super) header: [u8; HEADER_BYTES],
+    pub(super) tag: [u8; CRC_TAG_BYTES],
+}
+
+fn crc_of(parts: &[&[u8]]) -> [u8; CRC_TAG_BYTES] {
+    let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
+    for part in parts {
+        digest.update(part);
+    }
+    // The library gives every CRC as 64 bits.
+    let [.., a, b, c, d] = digest.finalize().to_be_bytes();
+    [a, b, c, d]
 }
 
 fn nonce(index: u64) -> Nonce {
