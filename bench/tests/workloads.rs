@@ -157,47 +157,6 @@ fn a_path_fills_its_row() {
     let wrong = run(BENCH, &["path", "--loss", "much"]);
     assert_eq!(wrong.status.code(), Some(2));
 }
-
-#[test]
-fn bulk_fills_its_row() {
-    let arguments = [
-        "bulk",
-        "--mib",
-        "4",
-        "--runs",
-        "2",
-        "--plaintext",
-        "--sink",
-        "disk",
-        "--json",
-    ];
-    let row = json(&run(BENCH, &arguments));
-    let expected = [
-        "allocations_per_packet",
-        "bytes_per_second",
-        "cpu_seconds_per_gb",
-        "encrypted",
-        "max",
-        "min",
-        "payload_limit",
-        "row",
-        "runs",
-        "sink",
-        "workload",
-    ];
-    assert_eq!(fields(&row), expected);
-    assert_eq!(
-        (&row["sink"], &row["encrypted"]),
-        (&"disk".into(), &false.into())
-    );
-    let number = |field: &str| row[field].as_f64().expect("a number");
-    assert!(
-        number("min") > 0.0 && number("min") <= number("bytes_per_second"),
-        "{row}"
-    );
-    assert!(number("bytes_per_second") <= number("max"), "{row}");
-}
-
 fn rows(output: &Output) -> Vec<Value> {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {errors}", output.status);

@@ -46,6 +46,7 @@ impl Dialect for Columba {
             name: &self.name,
             password: "",
             software: concat!("columba-bench/", env!("CARGO_PKG_VERSION")),
+            returns: None,
         });
         self.encode(&hello, out)
     }
