@@ -1,6 +1,11 @@
 //! Tests of the list of downloads.
 
+use std::io;
+
 use super::*;
+use crate::engine::message::{FileReport, GetPhase};
+use crate::exit_code::ClientError;
+use crate::storage::StorageError;
 
 fn at(millis: u64) -> Timestamp {
     Timestamp::ZERO + Duration::from_millis(millis)
