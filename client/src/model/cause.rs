@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::exit_code::ClientError;
+use crate::exit_code::{CHANGED_TWICE, ClientError, UDP_BLOCKED};
 use crate::storage::StorageError;
 
 /// Why a file could not be had.
@@ -66,11 +66,11 @@ impl Cause {
     pub fn of(error: &ClientError) -> Self {
         match error {
             ClientError::NoSuchFile(_) => Self::NoSuchFile,
-            ClientError::Integrity { reason, .. } if reason.contains("changed") => {
+            ClientError::Integrity { reason, .. } if *reason == CHANGED_TWICE => {
                 Self::SourceChanged
             }
             ClientError::Integrity { .. } => Self::Integrity,
-            ClientError::Connect { reason, .. } if reason.contains("UDP") => Self::UdpBlocked,
+            ClientError::Connect { reason, .. } if reason == UDP_BLOCKED => Self::UdpBlocked,
             ClientError::Connect { .. } | ClientError::Stalled(_) | ClientError::Lost(_) => {
                 Self::Unreachable
             }

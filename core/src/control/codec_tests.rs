@@ -318,7 +318,10 @@ fn the_plaintext_checksum_covers_the_whole_frame() {
         .encode(Framing::Plaintext, &mut out)
         .expect("the frame fits");
     assert_eq!(out[..5], [0, 0, 0, 1, 0x04]);
-    assert_eq!(out[5..], crc32c::crc32c(&[0, 0, 0, 1, 0x04]).to_be_bytes());
+    assert_eq!(
+        out[5..],
+        crate::protection::crc32c(&[0, 0, 0, 1, 0x04]).to_be_bytes()
+    );
 }
 
 #[test]
