@@ -23,6 +23,7 @@ use crate::cli::args::Swarm as Options;
 use crate::cli::{Settings, security};
 use crate::engine::link::{Link, LinkNews};
 use crate::engine::message::{CONNECT_FOR, Security, Trust};
+use crate::engine::pace::Pace;
 use crate::exit_code::ClientError;
 use crate::known_servers::Known;
 use crate::storage::verify::Notify;
@@ -214,15 +215,15 @@ impl<'a> Swarm<'a> {
         .map_err(|error| ClientError::Usage(error.to_string()))?;
         // Nothing of a link with known addresses runs on another thread.
         let notify: Notify = Arc::new(|| ());
-        let link = Link::open_at(
+        let mut link = Link::open_at(
             self.settings.server.clone(),
             self.addresses.clone(),
             security,
             Token(index),
             notify,
-            Bytes::from(greeting),
-            now + CONNECT_FOR,
+            Pace::until(now + CONNECT_FOR),
         )?;
+        link.set_greeting(Bytes::from(greeting));
         self.members.push(Member {
             link,
             joined: false,
@@ -364,7 +365,7 @@ impl<'a> Swarm<'a> {
         }
         while let Some(news) = member.link.next_news() {
             match news {
-                LinkNews::FirstContact(_) => {}
+                LinkNews::FirstContact(_) | LinkNews::Pausing { .. } => {}
                 LinkNews::Failed(error) => return Err(error),
                 LinkNews::Lost(reason) => {
                     tracing::warn!(client = index, reason, "a client lost its connection");

@@ -1,12 +1,12 @@
 //! The frames that this client sends.
 
-use columba_core::control::{FEATURES, Frame, Hello, Open, PROTOCOL_VERSION, Purpose};
+use columba_core::control::{FEATURES, Frame, Heard, Hello, Open, PROTOCOL_VERSION, Purpose};
 
 use super::message::{Command, EngineConfig};
 use super::transfer::Asked;
 
-/// Who we are.
-pub(super) fn hello_frame(config: &EngineConfig) -> Frame<'_> {
+/// Who we are, and what we heard last when we come back.
+pub(super) fn hello_frame(config: &EngineConfig, returns: Option<Heard>) -> Frame<'_> {
     Frame::Hello(Hello {
         version: PROTOCOL_VERSION,
         features: FEATURES,
@@ -17,7 +17,7 @@ pub(super) fn hello_frame(config: &EngineConfig) -> Frame<'_> {
         name: config.name.as_deref().unwrap_or_default(),
         password: &config.password,
         software: concat!("columba/", env!("CARGO_PKG_VERSION")),
-        returns: None,
+        returns: returns.filter(|_| config.name.is_some()),
     })
 }
 
