@@ -42,11 +42,12 @@ pub mod engine;
 pub mod exit_code;
 pub mod keys;
 pub mod known_servers;
+pub mod local_time;
 pub mod model;
 pub mod places;
+pub mod preferences;
 pub mod progress;
 pub mod storage;
 pub mod swarm;
-pub mod values;
 
 pub use download::{GetSummary, get};

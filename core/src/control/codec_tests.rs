@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::control::FrameDecoder;
+use crate::control::limits::MAX_FRAME_BYTES;
+use crate::control::{EncodeError, FrameDecoder, Framing};
 
 /// Every kind once, with its exact bytes after the length field.
 fn golden() -> Vec<(Frame<'static>, Vec<u8>)> {

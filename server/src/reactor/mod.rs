@@ -425,6 +425,9 @@ impl Reactor {
                         connection.association = None;
                     }
                 }
+                Notice::Report { client, report } => {
+                    self.clients.send(client, &Frame::PathReport(report));
+                }
                 Notice::Rtt(rtt) => self.histograms.record(Kind::PacketRtt, rtt),
                 Notice::Confirmed(took) => self.histograms.record(Kind::Download, took),
             }

@@ -95,7 +95,7 @@ impl Reactor {
             started: Instant::now(),
             acceptor: Some(sockets.acceptor),
             clients: Clients::new(framing, now),
-            lobby: Lobby::new(framing),
+            lobby: Lobby::new(framing, new_chat_number()?),
             names,
             saved_at: None,
             access,
@@ -120,6 +120,14 @@ impl Reactor {
         };
         Ok((reactor, waker))
     }
+}
+
+/// Tells this chat from the one before a restart.
+fn new_chat_number() -> Result<u64, ServerError> {
+    let mut bytes = [0; 8];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| io::Error::other("the system gives no random bytes"))?;
+    Ok(u64::from_be_bytes(bytes))
 }
 
 /// What clients come to.

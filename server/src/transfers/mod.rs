@@ -24,6 +24,7 @@ use columba_core::limits::{
 };
 use columba_core::protection::Secrets;
 use columba_core::server::{self, AssociationConfig};
+use columba_core::stats::{LimitedBy, PathReport};
 use columba_core::units::Timestamp;
 use columba_net::udp::{RecvBatch, SendOutcome, SendTrain, UdpSocket};
 
@@ -43,9 +44,14 @@ const RECV_BUDGET: usize = 8;
 /// How long to wait when the kernel has no memory for packets.
 const NO_BUFFERS_PAUSE: Duration = Duration::from_millis(1);
 
+/// How often a client is told how the sending goes.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
 /// What clients have to be told.
 #[derive(Debug)]
 pub(crate) enum Notice {
+    /// How the sending to a client goes.
+    Report { client: SlotId, report: PathReport },
     /// A stream ended before it was complete.
     Ended {
         /// The client, if its control connection is still there.
@@ -69,6 +75,8 @@ struct Known {
     streams: HashMap<u32, Timestamp>,
     /// Streams that are still being sent.
     sending: usize,
+    /// The client wants to be told how the sending goes.
+    reports: bool,
 }
 
 /// What transfers are told at the start.
@@ -100,6 +108,8 @@ pub(crate) struct Transfers {
     allowance: Option<Allowance>,
     options: TransferOptions,
     counts: TransferCounts,
+    /// When clients are told next how the sending goes.
+    report_at: Timestamp,
 }
 
 impl Transfers {
@@ -124,6 +134,7 @@ impl Transfers {
             allowance: options.rate_limit.map(|rate| Allowance::new(rate, now)),
             options,
             counts: TransferCounts::default(),
+            report_at: now + REPORT_EVERY,
         }
     }
 
@@ -163,6 +174,7 @@ impl Transfers {
         client: SlotId,
         peer: IpAddr,
         open: &Open,
+        reports: bool,
     ) -> Result<Grant, Refusal> {
         if self.endpoint.len() >= self.options.max_transfers {
             let text = "as many transfers run as this server admits: try again later";
@@ -184,6 +196,7 @@ impl Transfers {
                 client,
                 streams: HashMap::new(),
                 sending: 0,
+                reports,
             },
         );
         self.counts.opened += 1;
@@ -386,6 +399,7 @@ impl Transfers {
                         .as_mut()
                         .is_some_and(|allowance| !allowance.may_send(now))
                     {
+                        self.endpoint.hold_back(now, LimitedBy::ServerLimit);
                         return;
                     }
                     match self.make_train(now) {
@@ -470,6 +484,24 @@ impl Transfers {
     pub(crate) fn take_notices(&mut self, now: Timestamp, notices: &mut Vec<Notice>) {
         while let Some(event) = self.endpoint.poll_event() {
             self.on_event(now, event, notices);
+        }
+        if now >= self.report_at {
+            // Whoever sends has turns often enough; nobody is woken for this.
+            self.report_at = now + REPORT_EVERY;
+            self.make_reports(now, notices);
+        }
+    }
+
+    fn make_reports(&mut self, now: Timestamp, notices: &mut Vec<Notice>) {
+        let wanted = self.known.iter().filter(|(_, known)| known.reports);
+        for (&association, known) in wanted {
+            if let Some(mut report) = self.endpoint.report(now, association) {
+                report.server_limit = self.options.rate_limit.unwrap_or(0);
+                notices.push(Notice::Report {
+                    client: known.client,
+                    report,
+                });
+            }
         }
     }
 
