@@ -59,11 +59,12 @@ fn start_log(common: &Common) {
 }
 
 fn run(cli: Cli) -> Result<(), ClientError> {
-    let Some(command) = cli.command else {
-        return Cli::command().print_help().map_err(stdout_failed);
-    };
     let common = cli.common;
+    let Some(command) = cli.command else {
+        return open_window(&common, args::Gui::default());
+    };
     match command {
+        Command::Gui(options) => open_window(&common, options),
         Command::Get(options) => get::run(&common, options),
         Command::Ls(options) => query::ls(&common, &options),
         Command::Users(options) => query::users(&common, options.json),
@@ -73,7 +74,11 @@ fn run(cli: Cli) -> Result<(), ClientError> {
         Command::Whisper(options) => chat::whisper(&common, options.to, &options.text.join(" ")),
         Command::Swarm(options) => {
             let settings = Settings::gather(&common)?;
-            swarm::run(&settings, &options)
+            if options.windows {
+                open_windows(&settings, options.clients)
+            } else {
+                swarm::run(&settings, &options)
+            }
         }
         Command::Key(key) => manage_key(&common, &key),
         Command::Completions { shell } => {
@@ -89,6 +94,53 @@ fn run(cli: Cli) -> Result<(), ClientError> {
             print_bytes(&page)
         }
     }
+}
+
+/// Opens the window. A broken settings file does not stop it.
+#[cfg(feature = "gui")]
+fn open_window(common: &Common, options: args::Gui) -> Result<(), ClientError> {
+    use crate::gui::Launch;
+
+    let (settings, warning) = match Settings::gather(common) {
+        Ok(settings) => (settings, None),
+        Err(error) => (Settings::gather_without_file(common)?, Some(error.to_string())),
+    };
+    let mut launch = Launch::new(settings.state);
+    launch.server = settings.server_given.then(|| settings.server.to_string());
+    launch.name = settings.name;
+    launch.password = settings.password;
+    launch.plaintext = settings.plaintext;
+    launch.fingerprint = settings.fingerprint;
+    launch.downloads = options.downloads;
+    launch.warning = warning;
+    if options.forget {
+        launch.preferences = None;
+    }
+    crate::gui::run(launch)
+}
+
+#[cfg(feature = "gui")]
+fn open_windows(settings: &Settings, count: u32) -> Result<(), ClientError> {
+    crate::gui::windows::open(settings, count)
+}
+
+#[cfg(not(feature = "gui"))]
+fn open_window(_: &Common, _: args::Gui) -> Result<(), ClientError> {
+    Cli::command().print_help().map_err(stdout_failed)?;
+    Err(no_window())
+}
+
+#[cfg(not(feature = "gui"))]
+fn open_windows(_: &Settings, _: u32) -> Result<(), ClientError> {
+    Err(no_window())
+}
+
+#[cfg(not(feature = "gui"))]
+fn no_window() -> ClientError {
+    ClientError::Usage(
+        "this columba was built without the window; choose a command, or build it with the feature gui"
+            .to_owned(),
+    )
 }
 
 fn manage_key(common: &Common, key: &Key) -> Result<(), ClientError> {

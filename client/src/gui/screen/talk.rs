@@ -18,6 +18,7 @@ use crate::model::connection::State;
 use crate::model::files::SortBy;
 use crate::model::timeline::Conversation;
 use crate::model::units;
+use crate::preferences::Preferences;
 use columba_core::units::Timestamp;
 
 /// The id of the timeline.
@@ -128,19 +129,22 @@ pub(in crate::gui) struct Screen {
     pub(in crate::gui) transfers: super::transfers::Pane,
 }
 
-impl Default for Screen {
-    fn default() -> Self {
+impl Screen {
+    /// As it was when the window was closed.
+    pub(in crate::gui) fn new(preferences: &Preferences) -> Self {
+        let transfers = super::transfers::Pane {
+            open: preferences.show_transfers,
+            ..super::transfers::Pane::default()
+        };
         Self {
             find: None,
-            show_files: true,
+            show_files: preferences.show_files,
             at_end: true,
             key_seen: false,
-            transfers: super::transfers::Pane::default(),
+            transfers,
         }
     }
-}
 
-impl Screen {
     pub(in crate::gui) fn view<'a>(
         &'a self,
         look: &'a Look,

@@ -47,7 +47,6 @@ fn tabs(look: &Look, current: Tab) -> Piece<'_, Message> {
             .padding([4, 10])
             .on_press(Message::Figures(tab))
             .style(move |_, status| look.choice(chosen, status))
-            .into()
     };
     row![
         one(Tab::Speed, "Speed"),
