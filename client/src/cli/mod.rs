@@ -73,12 +73,11 @@ fn run(cli: Cli) -> Result<(), ClientError> {
         Command::Say(options) => chat::say(&common, &options.text.join(" ")),
         Command::Whisper(options) => chat::whisper(&common, options.to, &options.text.join(" ")),
         Command::Swarm(options) => {
-            let settings = Settings::gather(&common)?;
             if options.windows {
-                open_windows(&settings, options.clients)
-            } else {
-                swarm::run(&settings, &options)
+                return open_windows(&common, options.clients);
             }
+            let settings = Settings::gather(&common)?;
+            swarm::run(&settings, &options)
         }
         Command::Key(key) => manage_key(&common, &key),
         Command::Completions { shell } => {
@@ -120,8 +119,8 @@ fn open_window(common: &Common, options: args::Gui) -> Result<(), ClientError> {
 }
 
 #[cfg(feature = "gui")]
-fn open_windows(settings: &Settings, count: u32) -> Result<(), ClientError> {
-    crate::gui::windows::open(settings, count)
+fn open_windows(common: &Common, count: u32) -> Result<(), ClientError> {
+    crate::gui::windows::open(common, count)
 }
 
 #[cfg(not(feature = "gui"))]
@@ -131,7 +130,7 @@ fn open_window(_: &Common, _: args::Gui) -> Result<(), ClientError> {
 }
 
 #[cfg(not(feature = "gui"))]
-fn open_windows(_: &Settings, _: u32) -> Result<(), ClientError> {
+fn open_windows(_: &Common, _: u32) -> Result<(), ClientError> {
     Err(no_window())
 }
 

@@ -42,6 +42,7 @@ impl App {
                 self.model.on_engine_started(moment, &server);
                 self.session = Some(session);
                 self.commands = None;
+                self.waiting.clear();
                 self.wish = Some(wish);
                 self.talk.key_seen = false;
             }
@@ -58,6 +59,9 @@ impl App {
         match told {
             Told::Started(commands) => {
                 self.commands = Some(commands);
+                for command in std::mem::take(&mut self.waiting) {
+                    self.send(command);
+                }
                 Task::none()
             }
             Told::NotStarted(error) => {
@@ -137,7 +141,12 @@ impl App {
 
     fn send(&mut self, command: Command) {
         let Some(commands) = &self.commands else {
-            self.toast("There is no connection now.");
+            if self.session.is_some() {
+                // The engine's thread is on its way.
+                self.waiting.push(command);
+            } else {
+                self.toast("There is no connection now.");
+            }
             return;
         };
         match commands.send(command) {

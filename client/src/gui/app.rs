@@ -10,6 +10,7 @@ use super::screen::{connect, talk};
 use super::worker::{self, Session, Told};
 use super::{desktop, keys};
 use crate::engine::CommandSender;
+use crate::engine::message::Command;
 use crate::model::Model;
 use crate::model::calendar::LocalTime;
 use crate::model::connection::State;
@@ -123,6 +124,8 @@ pub struct App {
     pub(super) toast: Option<String>,
     pub(super) session: Option<Session>,
     pub(super) commands: Option<CommandSender>,
+    /// What the engine is told as soon as it runs.
+    pub(super) waiting: Vec<Command>,
     /// The wish that the session fulfils; remembered once it has.
     pub(super) wish: Option<connect::Wish>,
     pub(super) sessions: u64,
@@ -166,6 +169,7 @@ impl App {
             dialog: None,
             session: None,
             commands: None,
+            waiting: Vec::new(),
             wish: None,
             sessions: 0,
             focused: true,

@@ -24,7 +24,6 @@ impl Icon {
     pub(super) const CHECK: Self = Self('\u{e06c}');
     pub(super) const CHECKED: Self = Self('\u{e226}');
     pub(super) const CHEVRON_DOWN: Self = Self('\u{e06d}');
-    pub(super) const CHEVRON_RIGHT: Self = Self('\u{e06f}');
     pub(super) const CHEVRON_UP: Self = Self('\u{e070}');
     pub(super) const CLOCK: Self = Self('\u{e087}');
     pub(super) const CONTRAST: Self = Self('\u{e09d}');

@@ -28,6 +28,7 @@ use iced::{Size, Task, window};
 pub use self::app::{App, Message};
 pub use self::clock::Watch;
 pub use self::launch::Launch;
+pub use self::worker::Told;
 use crate::exit_code::ClientError;
 
 /// All fonts that the window brings along, so that it looks the same everywhere.

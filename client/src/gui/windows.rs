@@ -1,8 +1,9 @@
 //! Many windows on one machine: a process each, as the original did.
 
+use std::ffi::OsString;
 use std::process::{Child, Command, Stdio};
 
-use crate::cli::Settings;
+use crate::cli::args::Common;
 use crate::exit_code::ClientError;
 
 /// Most windows at once; each is a process.
@@ -16,36 +17,46 @@ fn system(action: &'static str) -> impl Fn(std::io::Error) -> ClientError {
 ///
 /// # Errors
 /// A process cannot be started, or too many are asked for.
-pub(crate) fn open(settings: &Settings, count: u32) -> Result<(), ClientError> {
+pub(crate) fn open(common: &Common, count: u32) -> Result<(), ClientError> {
     if count > MAX_WINDOWS {
         return Err(ClientError::Usage(format!(
             "{count} windows are too many: at most {MAX_WINDOWS}, or leave out --windows"
         )));
     }
     let program = std::env::current_exe().map_err(system("find this program"))?;
-    let base = settings.name.as_deref().unwrap_or("window");
+    let base = common.name.as_deref().unwrap_or("window");
     let mut children = Vec::new();
     for number in 1..=count {
         let mut command = Command::new(&program);
         command
-            .args(arguments(settings, &format!("{base}{number}")))
+            .args(arguments(common, &format!("{base}{number}")))
             .stdin(Stdio::null());
         children.push(command.spawn().map_err(system("open a window"))?);
     }
     wait(children)
 }
 
-fn arguments(settings: &Settings, name: &str) -> Vec<String> {
-    let mut all = vec![
-        "gui".to_owned(),
-        "--forget".to_owned(),
-        "--server".to_owned(),
-        settings.server.to_string(),
-        "--name".to_owned(),
-        name.to_owned(),
+/// The same options again, but each window with a name of its own. Environment and settings file are
+/// the children's, too.
+fn arguments(common: &Common, name: &str) -> Vec<OsString> {
+    let mut all: Vec<OsString> = ["gui", "--forget", "--name", name].map(OsString::from).into();
+    let server = common.server.as_deref().unwrap_or("localhost");
+    all.extend(["--server", server].map(OsString::from));
+    let paths = [
+        ("--password-file", &common.password_file),
+        ("--state", &common.state),
+        ("--config", &common.config),
     ];
-    if settings.plaintext {
-        all.push("--plaintext".to_owned());
+    for (option, path) in paths {
+        if let Some(path) = path {
+            all.extend([option.into(), path.clone().into_os_string()]);
+        }
+    }
+    if let Some(fingerprint) = &common.fingerprint {
+        all.extend(["--fingerprint", fingerprint].map(OsString::from));
+    }
+    if common.plaintext {
+        all.push("--plaintext".into());
     }
     all
 }
