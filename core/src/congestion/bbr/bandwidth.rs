@@ -27,6 +27,14 @@ impl MaxFilter {
     pub(super) fn max(&self) -> u64 {
         self.previous.max(self.present)
     }
+
+    /// Forgets every sample but this one.
+    pub(super) fn replace(&mut self, sample: u64) {
+        if sample > 0 {
+            self.previous = sample;
+            self.present = 0;
+        }
+    }
 }
 
 /// Rounds a maximum of [`ExtraAcked`] is kept at least.

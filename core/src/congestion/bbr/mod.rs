@@ -1,7 +1,7 @@
 //! BBR, made to tell loss from congestion: the default controller.
 //!
 //! The skeleton is BBRv3 (draft-ietf-ccwg-bbr): a model of the path's bandwidth and least round
-//! trip, probed in turns, with bounds learnt from congestion. Three things differ:
+//! trip, probed in turns, with bounds learnt from congestion. Four things differ:
 //!
 //! - Loss is congestion only with evidence: round trips above the least one ([`queue`]), marks, or
 //!   a delivery rate that doesn't follow when we send faster ([`probe_bw`]).
@@ -9,8 +9,10 @@
 //!   *delivered* rate fills the path.
 //! - Windows are smaller than BBR's two bandwidth-delay products, because what a window holds beyond
 //!   one stands in the queue; acknowledgements bundled by the receiver are added as measured.
+//! - Flows that share a path probe and yield together, and so come to equal shares ([`share`]).
 //!
-//! To read: this file (events, rate, window), then [`startup`], [`probe_bw`], [`probe_rtt`].
+//! To read: this file (events, rate, window), then [`startup`], [`probe_bw`], [`share`],
+//! [`probe_rtt`].
 
 mod bandwidth;
 mod bounds;
@@ -19,6 +21,7 @@ mod probe_bw;
 mod probe_rtt;
 mod queue;
 mod round;
+mod share;
 mod startup;
 #[cfg(test)]
 mod tests;
@@ -33,6 +36,7 @@ use probe_bw::{Cycle, Phase};
 use probe_rtt::ProbeRtt;
 use queue::QueueWatch;
 use round::RoundCounter;
+use share::Share;
 use std::time::Duration;
 use unpaced::Unpaced;
 
@@ -72,8 +76,11 @@ const MADE_UP_FOR: f64 = 0.99;
 const AVERAGE_GROWTH: f64 = 1.01;
 const AVERAGE_ROUNDS: u64 = 8;
 
+/// How many samples the recent delivery rate is averaged over.
+const RECENT_SAMPLES: u64 = 2;
+
 /// How many packets the recent loss is averaged over.
-const RECENT_PACKETS: f64 = 4_000.0;
+const RECENT_PACKETS: f64 = 1_000.0;
 
 /// On a path whose delay varies, acknowledgements come bundled by so many times its variation from sample to sample,
 /// which may be far more than the least round trip.
@@ -131,6 +138,8 @@ pub struct Bbr {
     filled_pipe: bool,
     has_rtt: bool,
     average_bw: u64,
+    /// Delivery rate over the last few samples, which span a round trip each.
+    recent_bw: u64,
     startup_acked: u64,
     startup_lost: u64,
     /// Share of packets lost, averaged over thousands.
@@ -140,6 +149,7 @@ pub struct Bbr {
     path_loss: PathLoss,
     bounds: Bounds,
     cycle: Cycle,
+    share: Share,
     probe_rtt: ProbeRtt,
     unpaced: Unpaced,
     undo: Option<Undo>,
@@ -165,6 +175,7 @@ impl Bbr {
             filled_pipe: false,
             has_rtt: false,
             average_bw: 0,
+            recent_bw: 0,
             startup_acked: 0,
             startup_lost: 0,
             recent_loss: 0.0,
@@ -173,6 +184,7 @@ impl Bbr {
             path_loss: PathLoss::new(now),
             bounds: Bounds::default(),
             cycle: Cycle::new(now),
+            share: Share::new(),
             probe_rtt: ProbeRtt::default(),
             unpaced: Unpaced::new(now),
             undo: None,
@@ -202,19 +214,33 @@ impl Bbr {
         } else {
             scale(self.average_bw, AVERAGE_GROWTH)
         };
-        let lost = MADE_UP_FOR * self.path_loss.compensated();
+        let lost = if self.is_loss_the_paths() {
+            MADE_UP_FOR * self.path_loss.compensated()
+        } else {
+            0.0
+        };
         let compensated = scale(bandwidth.min(average), 1.0 / (1.0 - lost));
         scale(bandwidth, 1.0 - self.excess_of_maximum()).max(compensated)
     }
 
+    /// At the floor the queue isn't full, or we have looked and found that it is the floor: so what
+    /// is lost there is lost by the path.
+    fn is_loss_the_paths(&self) -> bool {
+        self.queue.has_room() || self.probe_rtt.is_trusted(self.now)
+    }
+
     fn excess_of_maximum(&self) -> f64 {
+        (MAXIMUM_DEVIATIONS * self.deviation()).min(MAXIMUM_EXCESS)
+    }
+
+    /// Relative standard deviation of rate samples that random loss causes.
+    fn deviation(&self) -> f64 {
         let loss = self.path_loss.measured();
         let Some(min_rtt) = self.queue.min_rtt() else {
             return 0.0;
         };
         let per_sample = ratio(bytes_over(self.bandwidth(), min_rtt), self.datagram_bytes);
-        let deviation = (loss / (1.0 - loss) / per_sample.max(1.0)).sqrt();
-        (MAXIMUM_DEVIATIONS * deviation).min(MAXIMUM_EXCESS)
+        (loss / (1.0 - loss) / per_sample.max(1.0)).sqrt()
     }
 
     /// `gain` bandwidth-delay products, counted in sent bytes, plus what lost packets add.
@@ -275,7 +301,7 @@ impl Bbr {
         self.tally.acked_bytes += ack.newly_acked_bytes;
         self.tally.ce_marks += ack.ce_marks;
         if let Some(sample) = &ack.rate {
-            if !self.queue.is_elevated() {
+            if self.queue.is_low() {
                 let packets = ack.newly_acked_packets;
                 self.path_loss
                     .on_acked(sample.sent_time, packets, ack.srtt / 4);
@@ -283,6 +309,9 @@ impl Bbr {
             let rate = sample.delivery_rate_bytes_per_second;
             self.tally.bw_latest = self.tally.bw_latest.max(rate);
             self.tally.inflight_latest = self.tally.inflight_latest.max(sample.delivered);
+            self.share.on_sample(sample, self.recent_bw);
+            self.recent_bw -= self.recent_bw / RECENT_SAMPLES;
+            self.recent_bw += rate / RECENT_SAMPLES;
             if !sample.app_limited || rate >= self.bandwidth.max() {
                 self.bandwidth.update(rate);
             }
@@ -393,7 +422,7 @@ impl Bbr {
         match self.state {
             State::Startup => startup::PACING_GAIN * self.startup_compensation(),
             State::Drain => startup::DRAIN_PACING_GAIN,
-            State::ProbeBw(phase) => phase.pacing_gain(),
+            State::ProbeBw(phase) => self.probe_bw_gain(phase),
             State::ProbeRtt => 1.0,
         }
     }
@@ -471,7 +500,8 @@ impl CongestionController for Bbr {
         }
         if self.queue.is_elevated() {
             self.tally.queue_lost_bytes += loss.lost_bytes;
-        } else {
+        }
+        if self.queue.is_low() {
             let spread = self.queue.latest() / 4;
             self.path_loss
                 .on_lost(loss.largest_lost_sent_time, loss.lost_packets, spread);
@@ -489,7 +519,7 @@ impl CongestionController for Bbr {
     /// by what is acknowledged.
     fn on_timeout(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
-        self.unpaced.on_loss(now);
+        self.unpaced.on_timeout(now);
         self.cwnd = self.min_window();
     }
 

@@ -15,6 +15,9 @@ const MAX_LOSS: f64 = 0.5;
 /// How many packets the past is worth.
 const MEMORY_PACKETS: f64 = 3_000.0;
 
+/// How many packets make a good estimate.
+const KNOWN_PACKETS: f64 = 1_500.0;
+
 /// Fewest packets sent slowly that a judgement may rest on, and enough to stop collecting them.
 const MIN_SLOW_PACKETS: f64 = 16.0;
 const ENOUGH_PACKETS: f64 = 64.0;
@@ -154,12 +157,15 @@ impl PathLoss {
 
     /// Ends a probing cycle: what it showed becomes the past.
     pub(super) fn advance(&mut self) {
+        self.doubted = false;
+        if self.slow.packets() < MIN_SLOW_PACKETS {
+            return;
+        }
         let (estimate, packets) = self.combine();
         self.prior = estimate;
         self.prior_packets = packets.min(MEMORY_PACKETS);
         self.slow = Tally::default();
         self.even = Tally::default();
-        self.doubted = false;
     }
 
     /// A round has passed, with a queue standing throughout or not.
@@ -182,6 +188,11 @@ impl PathLoss {
     /// Whether a cycle has been completed.
     pub(super) fn has_past(&self) -> bool {
         self.prior_packets > 0.0
+    }
+
+    /// Whether earlier cycles have seen enough packets for a good estimate.
+    pub(super) fn is_known(&self) -> bool {
+        self.prior_packets >= KNOWN_PACKETS
     }
 
     /// Whether this cycle has seen enough packets sent slowly.

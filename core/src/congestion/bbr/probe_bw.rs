@@ -1,6 +1,7 @@
 //! ProbeBW: the steady state, in cycles of Down (drain), Cruise, Refill and Up (probe).
 
 use super::bounds::BETA;
+use super::share::{CYCLE, next_common};
 use super::{Bbr, LOSS_THRESHOLD, State, ratio, scale};
 use crate::congestion::AckEvent;
 use crate::congestion::delivery_rate::RateSample;
@@ -11,16 +12,27 @@ use std::time::Duration;
 const DOWN_PACING_GAIN: f64 = 0.9;
 const UP_PACING_GAIN: f64 = 1.25;
 
-/// Probing starts two to three seconds after the last time (section 5.3.3.5.1).
-const PROBE_WAIT: Duration = Duration::from_secs(2);
-const PROBE_WAIT_SPREAD_NANOS: u64 = 1_000_000_000;
+/// Down where the queue is long, so that it drains within a few rounds.
+const STEEP_DOWN_PACING_GAIN: f64 = 0.75;
+
+/// Cruise where others keep a queue filled, or where we may have made one by overestimating the
+/// loss: it sinks slowly if it is ours.
+const YIELDING_PACING_GAIN: f64 = 0.98;
 
 /// Rounds that Down lasts at least, to measure the path's loss, and at most.
 const MIN_DOWN_ROUNDS: u64 = 1;
-const MAX_DOWN_ROUNDS: u64 = 8;
+const MAX_DOWN_ROUNDS: u64 = 16;
+
+/// The same on a contested path, and how many rounds it takes there to see whether the queue sinks.
+const CONTESTED_DOWN_ROUNDS: u64 = 8;
+const SINKING_ROUNDS: u64 = 4;
 
 /// Rounds after which the measurement has to do with the packets it has.
 const MEASURING_ROUNDS: u64 = 4;
+
+/// The same where all flows leave Down together: long enough for any of them, if anything is lost.
+const COMMON_MEASURING_ROUNDS: u64 = 2;
+const LOSSLESS: f64 = 0.001;
 
 /// Growth of the delivery rate that says that Up has found more.
 const UP_GROWTH: f64 = 1.05;
@@ -44,22 +56,13 @@ pub(super) enum Phase {
     Up,
 }
 
-impl Phase {
-    pub(super) const fn pacing_gain(self) -> f64 {
-        match self {
-            Self::Down => DOWN_PACING_GAIN,
-            Self::Cruise | Self::Refill => 1.0,
-            Self::Up => UP_PACING_GAIN,
-        }
-    }
-}
-
 /// The cycle's clock and memory.
 #[derive(Clone, Debug)]
 pub(super) struct Cycle {
     phase_round: u64,
     next_probe: Timestamp,
-    /// Bandwidth and round trip when Up began.
+    /// When Up began, and bandwidth and round trip then.
+    up_start: Timestamp,
     up_bandwidth: u64,
     up_rtt: Duration,
     /// Bytes by which Up raises `inflight_hi` per round; doubles.
@@ -74,6 +77,7 @@ impl Cycle {
             up_bandwidth: 0,
             up_rtt: Duration::ZERO,
             up_step: 0,
+            up_start: now,
         }
     }
 
@@ -86,11 +90,14 @@ impl Cycle {
         round - self.phase_round
     }
 
-    /// Draws the time of the next probe. Flows that met the same event differ in the nanoseconds
-    /// at which they saw it, which is randomness enough not to probe together.
-    fn schedule_probe(&mut self, now: Timestamp) {
-        let mixed = now.as_nanos().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
-        self.next_probe = now + PROBE_WAIT + Duration::from_nanos(mixed % PROBE_WAIT_SPREAD_NANOS);
+    /// Moves the next probe.
+    pub(super) fn probe_at(&mut self, at: Timestamp) {
+        self.next_probe = at;
+    }
+
+    /// Time since Up began, and the bandwidth then.
+    pub(super) fn since_up(&self, now: Timestamp) -> (Duration, u64) {
+        (now - self.up_start, self.up_bandwidth)
     }
 }
 
@@ -100,19 +107,23 @@ impl Bbr {
         self.round.restart(ack.delivered_total);
         match phase {
             Phase::Down => {
-                self.bandwidth.advance();
-                self.cycle.schedule_probe(ack.now);
+                let peak = self.state != State::Drain && self.queue.has_grown();
+                self.share.begin_down(ack.now, peak);
+                if !self.share.is_due() {
+                    self.bandwidth.advance();
+                }
+                self.cycle.probe_at(next_common(ack.now, CYCLE));
             }
             Phase::Cruise => {}
-            Phase::Refill => {
-                self.path_loss.advance();
-                self.bounds.drop_lower();
-                self.undo = None;
-            }
+            Phase::Refill => self.begin_cycle(),
             Phase::Up => {
+                if self.state == State::ProbeBw(Phase::Cruise) {
+                    self.begin_cycle();
+                }
                 self.cycle.up_bandwidth = self.bandwidth();
                 self.cycle.up_rtt = self.queue.latest();
                 self.cycle.up_step = self.datagram_bytes;
+                self.cycle.up_start = ack.now;
             }
         }
         self.enter(State::ProbeBw(phase));
@@ -126,14 +137,13 @@ impl Bbr {
 
     pub(super) fn update_probe_bw(&mut self, phase: Phase, ack: &AckEvent) {
         let rounds = self.cycle.rounds(self.round.count());
+        if self.queue.is_empty() {
+            self.share.set_contested(false);
+        }
         match phase {
-            Phase::Down => {
-                let empty = ack.in_flight <= self.inflight_target(1.0) || self.queue.is_drained();
-                let measured = rounds >= MEASURING_ROUNDS
-                    || (rounds >= MIN_DOWN_ROUNDS && self.path_loss.has_enough());
-                if rounds >= MAX_DOWN_ROUNDS || (measured && empty) {
-                    self.start_probe_bw(Phase::Cruise, ack);
-                }
+            Phase::Down => self.update_down(rounds, ack),
+            Phase::Cruise | Phase::Refill if self.others_probe() => {
+                self.start_probe_bw(Phase::Up, ack);
             }
             Phase::Cruise => {
                 if ack.now >= self.cycle.next_probe {
@@ -146,6 +156,57 @@ impl Bbr {
                 }
             }
             Phase::Up => self.update_up(rounds, ack),
+        }
+    }
+
+    /// Down ends when all flows see the queue gone, so that they go on together.
+    fn update_down(&mut self, rounds: u64, ack: &AckEvent) {
+        if rounds >= 1 && self.share.is_due() {
+            self.take_share(ack.now);
+        }
+        let measured = if self.share.is_contested() || !self.queue.has_room() {
+            rounds >= MEASURING_ROUNDS || self.path_loss.has_enough()
+        } else {
+            let known = self.recent_loss < LOSSLESS || self.path_loss.is_known();
+            rounds >= COMMON_MEASURING_ROUNDS || known
+        };
+        let (most, empty) = if self.share.is_contested() {
+            let drained = ack.in_flight <= self.inflight_target(1.0) || self.queue.is_drained();
+            let stands = rounds >= SINKING_ROUNDS && !self.queue.is_sinking();
+            (CONTESTED_DOWN_ROUNDS, drained && stands)
+        } else {
+            (MAX_DOWN_ROUNDS, self.queue.is_empty())
+        };
+        let over = empty && measured && rounds >= MIN_DOWN_ROUNDS && !self.queue.is_falling();
+        if rounds >= most {
+            self.share.set_contested(true);
+        }
+        if rounds >= most || over {
+            self.start_probe_bw(Phase::Cruise, ack);
+        }
+    }
+
+    /// What the last cycle has taught becomes the past.
+    fn begin_cycle(&mut self) {
+        self.path_loss.advance();
+        self.queue.advance();
+        self.bounds.drop_lower();
+        self.undo = None;
+    }
+
+    pub(super) fn probe_bw_gain(&self, phase: Phase) -> f64 {
+        let contested = self.share.is_contested();
+        match phase {
+            Phase::Up if !contested => self.ramp_gain(UP_PACING_GAIN),
+            Phase::Up => UP_PACING_GAIN,
+            Phase::Down if self.queue.is_falling() || (self.queue.is_long() && !contested) => {
+                STEEP_DOWN_PACING_GAIN
+            }
+            Phase::Down => DOWN_PACING_GAIN,
+            Phase::Cruise if contested || (self.is_lossy() && self.queue.is_beginning()) => {
+                YIELDING_PACING_GAIN
+            }
+            Phase::Cruise | Phase::Refill => 1.0,
         }
     }
 
@@ -164,7 +225,12 @@ impl Bbr {
             self.start_probe_bw(Phase::Down, ack);
             return;
         }
-        if self.round.started() && rounds >= UP_JUDGED_ROUNDS {
+        let ramped = self.probe_bw_gain(Phase::Up) >= UP_PACING_GAIN;
+        if !ramped && self.round.started() {
+            // Nothing is judged before the ramp is at its end.
+            self.cycle.begin_phase(self.round.count() - 1);
+        }
+        if ramped && self.round.started() && rounds >= UP_JUDGED_ROUNDS {
             if self.bandwidth() < scale(self.cycle.up_bandwidth, UP_GROWTH) {
                 if !held_back {
                     self.start_probe_bw(Phase::Down, ack);

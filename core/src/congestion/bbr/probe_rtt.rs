@@ -1,5 +1,6 @@
 //! ProbeRTT: a short half-empty pipe to measure the least round trip, where nothing else showed it.
 
+use super::share::next_common;
 use super::{Bbr, Phase, State, scale};
 use crate::congestion::AckEvent;
 use crate::units::Timestamp;
@@ -12,6 +13,21 @@ const DURATION: Duration = Duration::from_millis(200);
 /// Share lost lately up to which a path counts as clean.
 const CLEAN_LOSS: f64 = 0.01;
 
+/// Flows of a server look for the least round trip when its clock passes multiples of this: a
+/// queue that all of them fill drains only if all of them let it.
+const TOGETHER: Duration = Duration::from_secs(5);
+
+/// Loss that makes a floor suspicious that has not been seen together with a longer round trip
+/// for so long: it may be that of a full queue, and the loss its overflow.
+const SUSPICIOUS_LOSS: f64 = 0.02;
+const SUSPICIOUS_AFTER: Duration = Duration::from_secs(3);
+
+/// A fall of the floor by this part of it confirms the suspicion; else it is dispelled for this
+/// long, and looked at again a while before that.
+const CONFIRMED_DIVISOR: u32 = 32;
+const TRUSTED_FOR: Duration = Duration::from_secs(30);
+const RENEWED_BEFORE: Duration = Duration::from_secs(10);
+
 /// What the measurement has seen.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ProbeRtt {
@@ -19,20 +35,40 @@ pub(super) struct ProbeRtt {
     until: Option<Timestamp>,
     drained_round: u64,
     measured: Option<Duration>,
+    /// The next moment at which all flows look.
+    next: Timestamp,
+    /// The floor was confirmed, and is believed until then.
+    trusted_until: Timestamp,
+    /// When the queue was last seen empty for certain.
+    sound_at: Timestamp,
+    /// The floor when the measurement began.
+    floor: Duration,
 }
 
 impl ProbeRtt {
+    /// The floor was measured with little in flight, and is no queue.
+    pub(super) fn is_trusted(&self, now: Timestamp) -> bool {
+        now < self.trusted_until
+    }
+
     pub(super) fn on_sample(&mut self, rtt: Duration) {
         self.measured = Some(self.measured.map_or(rtt, |measured| measured.min(rtt)));
     }
 }
 
 impl Bbr {
-    /// Starts it when the least round trip wasn't touched for ten seconds. Down drains the queue
-    /// in every cycle, so on a path of our own this never happens.
+    /// Starts it when the least round trip wasn't touched for ten seconds, or is suspicious. Down
+    /// drains the queue in every cycle, so on a path of our own this never happens.
     pub(super) fn check_probe_rtt(&mut self, ack: &AckEvent) {
-        let due = self.queue.is_stale(ack.now) && self.state != State::ProbeRtt;
-        if !due {
+        if self.queue.is_sound() {
+            self.probe_rtt.sound_at = ack.now;
+        }
+        if ack.now < self.probe_rtt.next {
+            return;
+        }
+        self.probe_rtt.next = next_common(ack.now, TOGETHER);
+        let due = self.queue.is_stale(ack.now) || self.is_floor_suspicious(ack.now);
+        if !due || self.state == State::ProbeRtt {
             return;
         }
         if ack.app_limited || self.unpaced.window().is_some() {
@@ -40,8 +76,16 @@ impl Bbr {
             self.queue.postpone(ack.now);
             return;
         }
-        self.probe_rtt = ProbeRtt::default();
+        self.probe_rtt.until = None;
+        self.probe_rtt.measured = None;
+        self.probe_rtt.floor = self.queue.floor();
         self.enter(State::ProbeRtt);
+    }
+
+    fn is_floor_suspicious(&self, now: Timestamp) -> bool {
+        self.recent_loss > SUSPICIOUS_LOSS
+            && now - self.probe_rtt.sound_at > SUSPICIOUS_AFTER
+            && now + RENEWED_BEFORE >= self.probe_rtt.trusted_until
     }
 
     pub(super) fn update_probe_rtt(&mut self, ack: &AckEvent) {
@@ -57,6 +101,10 @@ impl Bbr {
         };
         if ack.now < until || self.round.count() == self.probe_rtt.drained_round {
             return;
+        }
+        let before = self.probe_rtt.floor;
+        if self.queue.floor() + before / CONFIRMED_DIVISOR > before {
+            self.probe_rtt.trusted_until = ack.now + TRUSTED_FOR;
         }
         let clean = self.recent_loss < CLEAN_LOSS;
         self.queue

@@ -12,11 +12,17 @@ const EVIDENCE_JITTER_FACTOR: u32 = 4;
 const PROBING_DIVISOR: u32 = 8;
 const PROBING_JITTER_FACTOR: u32 = 3;
 
+/// And this shows that someone has begun to probe.
+const BEGINNING_DIVISOR: u32 = 16;
+
 /// Round trips within this part of the least one count as having touched it.
 const TOUCH_DIVISOR: u32 = 64;
 
 /// Within this part of it, or the jitter, the queue is empty for practical purposes.
 const DRAINED_DIVISOR: u32 = 16;
+
+/// What a paced train holds at most, and its end waits in the queue.
+const TRAIN: Duration = Duration::from_millis(1);
 
 /// Short paths jitter by the hosts' scheduling.
 const SCHEDULING_SLACK: Duration = Duration::from_micros(300);
@@ -27,6 +33,18 @@ const MIN_RTT_LIFETIME: Duration = Duration::from_secs(10);
 
 /// By how much of itself the floor rises at most when the least round trip is replaced.
 const FLOOR_RISE_DIVISOR: u32 = 8;
+
+/// Growth that shows that a queue has room.
+const ROOM_DIVISOR: u32 = 32;
+
+/// Growth that shows more than a full queue's trembling.
+const CLEAR_ROOM_DIVISOR: u32 = 10;
+
+/// How much the least round trip falls from one round to the next where a queue drains.
+const SINKING_DIVISOR: u32 = 32;
+
+/// A queue of this part of the floor is long.
+const LONG_DIVISOR: u32 = 4;
 
 /// In Startup, where round trips explode once the path is full, clearer evidence is asked for.
 const FILLED_DIVISOR: u32 = 2;
@@ -43,6 +61,8 @@ pub(super) struct QueueWatch {
     floor: Duration,
     touched: Timestamp,
     latest: Duration,
+    /// The sample before it.
+    before_latest: Duration,
     jitter: Duration,
     samples: u32,
     /// Least sample of the present round, and of the previous one.
@@ -51,6 +71,13 @@ pub(super) struct QueueWatch {
     /// Samples in a row that show a beginning queue, and one of half a round trip.
     grown_run: u32,
     filled_run: u32,
+    /// Highest sample of the present probing cycle and of the one before.
+    high: [Duration; 2],
+    /// The floor when the present round and the one before it began.
+    round_floor: Duration,
+    last_round_floor: Duration,
+    /// The last whole round's least sample was lower than that of the round before.
+    sinking: bool,
 }
 
 impl QueueWatch {
@@ -60,13 +87,66 @@ impl QueueWatch {
             floor: Duration::MAX,
             touched: now,
             latest: Duration::ZERO,
+            before_latest: Duration::ZERO,
             jitter: Duration::ZERO,
             samples: 0,
             round_min: Duration::MAX,
             last_round_min: Duration::MAX,
             grown_run: 0,
             filled_run: 0,
+            high: [Duration::ZERO; 2],
+            round_floor: Duration::MAX,
+            last_round_floor: Duration::MAX,
+            sinking: false,
         }
+    }
+
+    /// The floor has been falling since the last round began: what was taken for it is a queue.
+    pub(super) fn is_falling(&self) -> bool {
+        self.floor.saturating_add(self.floor / TOUCH_DIVISOR) < self.last_round_floor
+    }
+
+    /// The queue is a quarter of the least round trip or more.
+    pub(super) fn is_long(&self) -> bool {
+        self.latest > self.floor.saturating_add(self.floor / LONG_DIVISOR) && self.exceeds_trains()
+    }
+
+    /// The least round trip of the last whole round was shorter than that of the one before.
+    pub(super) const fn is_sinking(&self) -> bool {
+        self.sinking
+    }
+
+    /// A probing cycle ends.
+    pub(super) fn advance(&mut self) {
+        self.high = [Duration::ZERO, self.high[0]];
+    }
+
+    /// The highest round trip of late.
+    fn high(&self) -> Duration {
+        self.high[0].max(self.high[1])
+    }
+
+    /// Round trips have lately been seen to grow beyond the floor: so at the floor the queue isn't
+    /// full.
+    pub(super) fn has_room(&self) -> bool {
+        self.has_grown_by(ROOM_DIVISOR)
+    }
+
+    /// The same by so much that the floor surely isn't that of a full queue, and the queue is empty.
+    pub(super) fn is_sound(&self) -> bool {
+        self.is_empty() && self.has_grown_by(CLEAR_ROOM_DIVISOR)
+    }
+
+    fn has_grown_by(&self, divisor: u32) -> bool {
+        let growth = (self.floor / divisor).max(SCHEDULING_SLACK);
+        self.high() > self.floor.saturating_add(growth)
+    }
+
+    /// The latest round trip is in the lower half of what has been seen lately: whatever the queue
+    /// is, it isn't full.
+    pub(super) fn is_low(&self) -> bool {
+        let range = self.high().saturating_sub(self.floor);
+        self.latest <= self.floor.saturating_add(range / 2)
     }
 
     /// Takes a sample; `round_start` tells that it is the first of a round.
@@ -77,7 +157,10 @@ impl QueueWatch {
         let believed = self.floor;
         if let Some(min_rtt) = self.min_rtt {
             self.samples = (self.samples + 1).min(JITTER_SAMPLES);
-            let change = self.latest.abs_diff(rtt);
+            // A queue that grows or shrinks steadily is no jitter: the second difference, scaled
+            // to what the first one is for independent samples.
+            let middle = (self.before_latest + rtt) / 2;
+            let change = self.latest.abs_diff(middle) * 15 / 13;
             self.jitter = (self.jitter * (self.samples - 1) + change) / self.samples;
             if rtt <= min_rtt + min_rtt / TOUCH_DIVISOR {
                 self.touched = now;
@@ -87,10 +170,16 @@ impl QueueWatch {
         }
         self.min_rtt = Some(self.min_rtt.map_or(rtt, |min_rtt| min_rtt.min(rtt)));
         self.floor = self.floor.min(rtt);
+        self.high[0] = self.high[0].max(rtt);
+        self.before_latest = if self.samples == 0 { rtt } else { self.latest };
         self.latest = rtt;
         if round_start {
+            self.sinking = self.round_min != Duration::MAX
+                && self.round_min + self.floor / SINKING_DIVISOR < self.last_round_min;
             self.last_round_min = self.round_min;
             self.round_min = Duration::MAX;
+            self.last_round_floor = self.round_floor;
+            self.round_floor = believed;
         }
         self.round_min = self.round_min.min(rtt);
         let grown = rtt > self.threshold(PROBING_DIVISOR, PROBING_JITTER_FACTOR);
@@ -109,6 +198,11 @@ impl QueueWatch {
         self.jitter
     }
 
+    /// The least round trip ever, as far as it is still believed.
+    pub(super) const fn floor(&self) -> Duration {
+        self.floor
+    }
+
     pub(super) const fn latest(&self) -> Duration {
         self.latest
     }
@@ -116,6 +210,22 @@ impl QueueWatch {
     /// The latest round trip shows a queue.
     pub(super) fn is_elevated(&self) -> bool {
         self.latest > self.threshold(EVIDENCE_DIVISOR, EVIDENCE_JITTER_FACTOR)
+    }
+
+    /// A beginning queue.
+    pub(super) fn is_beginning(&self) -> bool {
+        self.latest > self.threshold(BEGINNING_DIVISOR, PROBING_JITTER_FACTOR)
+            && self.exceeds_trains()
+    }
+
+    /// The queue is longer than what one paced train may make.
+    fn exceeds_trains(&self) -> bool {
+        self.latest > self.floor.saturating_add(TRAIN)
+    }
+
+    /// The latest sample shows a queue that is not only a train's.
+    pub(super) fn has_grown(&self) -> bool {
+        self.grown_run > 0 && self.exceeds_trains()
     }
 
     /// How many samples in a row have grown as they do when we cause a queue.
@@ -150,6 +260,12 @@ impl QueueWatch {
         self.min_rtt.is_some_and(|min_rtt| {
             self.latest <= min_rtt + (min_rtt / DRAINED_DIVISOR).max(self.jitter)
         })
+    }
+
+    /// The latest round trip is as good as the floor: the queue is empty, ours and others'.
+    pub(super) fn is_empty(&self) -> bool {
+        let slack = (self.floor / DRAINED_DIVISOR).max(self.jitter).max(TRAIN);
+        self.floor != Duration::MAX && self.latest <= self.floor + slack
     }
 
     /// The least round trip hasn't been touched for so long that the path may have changed.

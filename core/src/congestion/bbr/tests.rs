@@ -109,6 +109,8 @@ fn loss_without_a_queue_lowers_nothing_at_once() {
 #[test]
 fn loss_with_a_queue_lowers_the_bounds() {
     let mut flow = Steady::cruising();
+    // Else we would join those who probe.
+    flow.bbr.share.set_contested(true);
     for _ in 0..6 {
         flow.bbr.on_loss(&LossEvent {
             now: flow.now,

@@ -2,7 +2,9 @@
 //!
 //! On loopback or a fast local network a bandwidth-delay product is a few packets, and what limits
 //! the flow is the processors at its ends. Their queues are the sockets' buffers, which flow control
-//! watches. The first loss ends this for a while, for longer each time.
+//! watches. A loss halves the window, as a socket's buffer that overflowed once needs; where losses
+//! go on until little of it is left, the path loses by itself, and is paced for a while: for longer
+//! each time, but what is long ago is forgotten.
 
 use crate::congestion::{AckEvent, UNPACED_RTT};
 use crate::units::Timestamp;
@@ -11,9 +13,18 @@ use std::time::Duration;
 /// The window grows to this.
 const MAX_WINDOW_BYTES: u64 = 8 << 20;
 
-/// How long the first loss keeps the controller pacing; doubles up to the other.
-const FIRST_PAUSE: Duration = Duration::from_secs(4);
-const MAX_PAUSE: Duration = Duration::from_secs(600);
+/// Losses that leave less than this end the regime.
+const MIN_WINDOW_BYTES: u64 = 256 << 10;
+
+/// Losses closer together than this are one: a window's round trip, with its queues.
+const ONE_LOSS: Duration = Duration::from_millis(2);
+
+/// How long the controller then paces; doubles up to the other.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const MAX_PAUSE: Duration = Duration::from_secs(16);
+
+/// Without a pause for so long, the next one is short again.
+const FORGET: Duration = Duration::from_secs(32);
 
 /// See the [module](self).
 #[derive(Clone, Debug)]
@@ -22,6 +33,7 @@ pub(super) struct Unpaced {
     window: u64,
     resume: Timestamp,
     pause: Duration,
+    cut: Timestamp,
     now: Timestamp,
 }
 
@@ -32,6 +44,7 @@ impl Unpaced {
             window: 0,
             resume: now,
             pause: FIRST_PAUSE,
+            cut: now,
             now,
         }
     }
@@ -43,18 +56,39 @@ impl Unpaced {
             self.window = 0;
             return;
         }
+        if self.window == 0 {
+            self.window = ack.prior_in_flight;
+        }
         // Grow only as far as it is used.
-        self.window = self.window.max(ack.prior_in_flight);
         if ack.prior_in_flight * 2 >= self.window {
             self.window = (self.window + ack.newly_acked_bytes).min(MAX_WINDOW_BYTES);
         }
     }
 
     pub(super) fn on_loss(&mut self, now: Timestamp) {
-        if self.is_active() {
-            self.resume = now + self.pause;
-            self.pause = (self.pause * 2).min(MAX_PAUSE);
+        if !self.is_active() || now - self.cut < ONE_LOSS {
+            return;
         }
+        self.cut = now;
+        self.window /= 2;
+        if self.window < MIN_WINDOW_BYTES {
+            self.rest(now);
+        }
+    }
+
+    /// Nothing comes back any more.
+    pub(super) fn on_timeout(&mut self, now: Timestamp) {
+        if self.is_active() {
+            self.rest(now);
+        }
+    }
+
+    fn rest(&mut self, now: Timestamp) {
+        if now - self.resume > FORGET {
+            self.pause = FIRST_PAUSE;
+        }
+        self.resume = now + self.pause;
+        self.pause = (self.pause * 2).min(MAX_PAUSE);
     }
 
     /// The window in this regime, `None` outside it.
@@ -93,20 +127,48 @@ mod tests {
         assert_eq!(in_flight, MAX_WINDOW_BYTES);
     }
 
-    #[test]
-    fn loss_ends_it_for_longer_each_time() {
+    fn grown() -> Unpaced {
         let mut unpaced = Unpaced::new(Timestamp::ZERO);
-        unpaced.on_ack(&ack(0, 15_000), LOOPBACK);
-        unpaced.on_loss(Timestamp(0));
-        assert_eq!(unpaced.window(), None);
-        unpaced.on_ack(&ack(3_999, 15_000), LOOPBACK);
-        assert_eq!(unpaced.window(), None);
-        unpaced.on_ack(&ack(4_000, 15_000), LOOPBACK);
-        assert!(unpaced.window().is_some());
-        unpaced.on_loss(Timestamp(4_000_000_000));
-        unpaced.on_ack(&ack(11_999, 15_000), LOOPBACK);
-        assert_eq!(unpaced.window(), None);
-        unpaced.on_ack(&ack(12_000, 15_000), LOOPBACK);
+        for ms in 0..20 {
+            let in_flight = unpaced.window().unwrap_or(15_000).max(15_000);
+            unpaced.on_ack(&ack(ms, in_flight), LOOPBACK);
+        }
+        unpaced
+    }
+
+    #[test]
+    fn one_drop_costs_half_a_window_and_no_pause() {
+        let mut unpaced = grown();
+        unpaced.on_loss(Timestamp(20_000_000));
+        unpaced.on_loss(Timestamp(20_100_000));
+        assert_eq!(unpaced.window(), Some(MAX_WINDOW_BYTES / 2));
+        unpaced.on_ack(&ack(21, MAX_WINDOW_BYTES / 2), LOOPBACK);
+        assert_eq!(unpaced.window(), Some(MAX_WINDOW_BYTES));
+    }
+
+    /// Losses again and again, until it paces.
+    fn lose_until_paced(unpaced: &mut Unpaced, mut ms: u64) -> u64 {
+        while unpaced.window().is_some() {
+            ms += 3;
+            unpaced.on_loss(Timestamp(ms * 1_000_000));
+        }
+        ms
+    }
+
+    #[test]
+    fn steady_loss_ends_it_for_longer_each_time_and_is_forgotten() {
+        let mut unpaced = grown();
+        let mut ended = 20;
+        for pause in [250, 500, 1_000, 2_000] {
+            ended = lose_until_paced(&mut unpaced, ended);
+            unpaced.on_ack(&ack(ended + pause - 1, 15_000), LOOPBACK);
+            assert_eq!(unpaced.window(), None, "{pause}");
+            ended += pause;
+            unpaced.on_ack(&ack(ended, 15_000), LOOPBACK);
+            assert!(unpaced.window().is_some(), "{pause}");
+        }
+        ended = lose_until_paced(&mut unpaced, ended + 40_000);
+        unpaced.on_ack(&ack(ended + 250, 15_000), LOOPBACK);
         assert!(unpaced.window().is_some());
     }
 
