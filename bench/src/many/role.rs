@@ -149,6 +149,8 @@ fn download(engine: &Engine, names: Vec<String>) -> Result<ManyTold> {
         request: 1,
         names,
         target: None,
+        folder: None,
+        roots: Vec::new(),
     };
     engine.commands().send(get)?;
     loop {

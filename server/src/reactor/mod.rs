@@ -303,7 +303,7 @@ impl Reactor {
         }
         let clock = self.clock;
         // Who talks must not wait for many trains; without chat, longer turns cost less.
-        let until = (self.lobby.len() > 0).then(|| now + TURN_BESIDE_CHAT);
+        let until = (!self.lobby.is_empty()).then(|| now + TURN_BESIDE_CHAT);
         self.transfers.transmit(until, || clock.now());
         self.take_notices();
         self.save_names();

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, anyhow, bail};
 use columba_core::control::{
-    FEATURES, Frame, FrameDecoder, Framing, Hello, PROTOCOL_VERSION, Purpose, Side,
+    FEATURES, Frame, FrameDecoder, Framing, Hello, PROTOCOL_VERSION, Purpose, Side, features,
 };
 
 use super::{Dialect, Heard};
@@ -41,11 +41,12 @@ impl Dialect for Columba {
     fn greet(&mut self, out: &mut Vec<u8>) -> Result<()> {
         let hello = Frame::Hello(Hello {
             version: PROTOCOL_VERSION,
-            features: FEATURES,
+            features: FEATURES & !features::RETURNS,
             purpose: Purpose::Chat,
             name: &self.name,
             password: "",
             software: concat!("columba-bench/", env!("CARGO_PKG_VERSION")),
+            returns: None,
         });
         self.encode(&hello, out)
     }
