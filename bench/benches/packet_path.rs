@@ -182,7 +182,8 @@ fn send_and_acknowledge(bencher: Bencher<'_, '_>) {
             };
             sent.push(now, Snapshot::default(), content, 1472);
         }
-        for word in first / 64..=(first + 63) / 64 {
+        let last = sent.next_number() - 1;
+        for word in first / 64..=last / 64 {
             let mut bits = sent.new_bits(word, u64::MAX);
             while bits != 0 {
                 let number = word * 64 + u64::from(bits.trailing_zeros());

@@ -10,7 +10,7 @@ use crate::chat::{Crowd, Part, look_around, raise_descriptor_limit};
 use crate::memory::Memory;
 use crate::progress::Progress;
 use crate::report;
-use crate::session::{ServerOptions, Session, arguments};
+use crate::session::{LOOPBACK, ServerOptions, Session, arguments};
 use crate::stage::Stage;
 
 /// After the last has joined, so that all announcements have been made.
@@ -85,7 +85,12 @@ fn measure(clients: u32, plaintext: bool, progress: &Progress) -> Result<Row> {
         plaintext,
     };
     let room = (clients as usize + 2 * FIRST_MEMBERS).to_string();
-    let session = Session::start_with(&mut stage, options, arguments(["--max-clients", &room]))?;
+    let session = Session::start_with(
+        &mut stage,
+        options,
+        LOOPBACK,
+        arguments(["--max-clients", &room]),
+    )?;
     let server = stage.process(session.server()).id();
     let service = session.chat_service()?;
     let memory = || {

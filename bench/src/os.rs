@@ -44,30 +44,6 @@ mod unix {
         Duration::new(seconds, nanos)
     }
 
-    /// Runs the calling thread before others, where the system lets us; `false` goes back. Children started meanwhile
-    /// would inherit it.
-    pub(crate) fn set_urgent(urgent: bool) {
-        let nice = if urgent { URGENT_NICE } else { 0 };
-        // Without the right to do so, what is measured includes waiting for a CPU.
-        let _ = rustix::process::setpriority_process(None, nice);
-    }
-
-    /// Sets the niceness of all threads that a process has now; those they start inherit it.
-    pub(crate) fn set_niceness(process: u32, nice: i32) -> std::io::Result<()> {
-        for task in std::fs::read_dir(format!("/proc/{process}/task"))? {
-            let task = task?.file_name();
-            let task = task.to_str().and_then(|number| number.parse().ok());
-            if let Some(thread) = task.and_then(Pid::from_raw) {
-                match rustix::process::setpriority_process(Some(thread), nice) {
-                    // It has ended meanwhile.
-                    Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// CPU time of all children that have ended and were waited for.
     pub(crate) fn children_cpu_time() -> Duration {
         stat_times("/proc/self/stat", &[15, 16])
@@ -121,6 +97,30 @@ mod unix {
         kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) << 10
     }
 
+    /// Runs the calling thread before others, where the system lets us; `false` goes back. Children started meanwhile
+    /// would inherit it.
+    pub(crate) fn set_urgent(urgent: bool) {
+        let nice = if urgent { URGENT_NICE } else { 0 };
+        // Without the right to do so, what is measured includes waiting for a CPU.
+        let _ = rustix::process::setpriority_process(None, nice);
+    }
+
+    /// Sets the niceness of all threads that a process has now; those they start inherit it.
+    pub(crate) fn set_niceness(process: u32, nice: i32) -> std::io::Result<()> {
+        for task in std::fs::read_dir(format!("/proc/{process}/task"))? {
+            let task = task?.file_name();
+            let task = task.to_str().and_then(|number| number.parse().ok());
+            if let Some(thread) = task.and_then(Pid::from_raw) {
+                match rustix::process::setpriority_process(Some(thread), nice) {
+                    // It has ended meanwhile.
+                    Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Bytes that this user may still write below `folder`.
     pub(crate) fn free_bytes(folder: &Path) -> Option<u64> {
         let stat = rustix::fs::statvfs(folder).ok()?;
@@ -154,12 +154,6 @@ mod portable {
         Duration::ZERO
     }
 
-    pub(crate) fn set_urgent(_urgent: bool) {}
-
-    pub(crate) fn set_niceness(_process: u32, _nice: i32) -> std::io::Result<()> {
-        Err(std::io::ErrorKind::Unsupported.into())
-    }
-
     pub(crate) fn children_cpu_time() -> Duration {
         Duration::ZERO
     }
@@ -174,6 +168,12 @@ mod portable {
 
     pub(crate) fn peak_memory_bytes() -> u64 {
         0
+    }
+
+    pub(crate) fn set_urgent(_urgent: bool) {}
+
+    pub(crate) fn set_niceness(_process: u32, _nice: i32) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::Unsupported.into())
     }
 
     pub(crate) fn free_bytes(_folder: &Path) -> Option<u64> {

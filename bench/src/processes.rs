@@ -126,6 +126,12 @@ impl Process {
         os::terminate(&mut self.child);
     }
 
+    /// Ends it at once, as a crash would (SIGKILL).
+    pub(crate) fn kill(&mut self) {
+        // An error says that it has ended already.
+        let _ = self.child.kill();
+    }
+
     /// Waits for its end. Its standard input stays open meanwhile.
     pub(crate) fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
         let deadline = Instant::now() + limit;

@@ -7,8 +7,8 @@ use crate::report::complain;
 const TEMPLATE: &str =
     "{bar:30} {bytes:>11}/{total_bytes:11} {bytes_per_sec:>12} {eta:>4} {wide_msg}";
 
-const COUNT_TEMPLATE: &str = "{bar:30} {pos:>7}/{len:7} {eta:>4}";
 const STEPS_TEMPLATE: &str = "{bar:30} {pos:>3}/{len} {elapsed:>4} {wide_msg}";
+const COUNT_TEMPLATE: &str = "{bar:30} {pos:>7}/{len:7} {eta:>4}";
 
 /// Progress of a download, with lines above it.
 #[derive(Debug)]
@@ -40,15 +40,6 @@ impl Progress {
         self.bar.set_message(current.to_owned());
     }
 
-    /// `done` of `total` things other than bytes.
-    pub(crate) fn count(&self, done: u64, total: u64) {
-        if let Ok(style) = ProgressStyle::with_template(COUNT_TEMPLATE) {
-            self.bar.set_style(style);
-        }
-        self.bar.set_length(total);
-        self.bar.set_position(done);
-    }
-
     /// `done` of `total` steps are behind us; `current` is going on.
     pub(crate) fn step(&self, done: u64, total: u64, current: &str) {
         // A template that does not parse is found by the test below.
@@ -57,6 +48,15 @@ impl Progress {
         }
         self.update(done, total, current);
         self.bar.tick();
+    }
+
+    /// `done` of `total` things other than bytes.
+    pub(crate) fn count(&self, done: u64, total: u64) {
+        if let Ok(style) = ProgressStyle::with_template(COUNT_TEMPLATE) {
+            self.bar.set_style(style);
+        }
+        self.bar.set_length(total);
+        self.bar.set_position(done);
     }
 
     /// A line above the bar.
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn the_template_is_sound_and_quiet_is_quiet() {
-        for template in [TEMPLATE, COUNT_TEMPLATE, STEPS_TEMPLATE] {
+        for template in [TEMPLATE, STEPS_TEMPLATE, COUNT_TEMPLATE] {
             assert!(ProgressStyle::with_template(template).is_ok());
         }
         let progress = Progress::new(true);

@@ -26,10 +26,10 @@ pub(crate) enum Role {
     Chat,
     /// The client's engine without its command line: it tells its progress
     Download,
-    /// Many such engines, which read standard input until they start
-    Many,
     /// Another transport's server or client
     Transport,
+    /// Many such engines, which read standard input until they start
+    Many,
 }
 
 impl Role {
@@ -39,8 +39,8 @@ impl Role {
         Self::Client,
         Self::Chat,
         Self::Download,
-        Self::Many,
         Self::Transport,
+        Self::Many,
     ];
 
     /// How the environment says it.
@@ -51,8 +51,8 @@ impl Role {
             Self::Client => "client",
             Self::Chat => "chat",
             Self::Download => "download",
-            Self::Many => "many",
             Self::Transport => "transport",
+            Self::Many => "many",
         }
     }
 
@@ -63,8 +63,8 @@ impl Role {
             Self::LossSim => "columba-loss-sim",
             Self::Client | Self::Chat => "columba",
             Self::Download => "columba-download",
-            Self::Many => "columba-many",
             Self::Transport => "columba-bench-transport",
+            Self::Many => "columba-many",
         }
     }
 
@@ -85,8 +85,8 @@ pub(crate) fn play(arguments: &[OsString]) -> Option<ExitCode> {
         Role::LossSim => columba_loss_sim::cli::run(arguments.iter().cloned()),
         Role::Client | Role::Chat => columba_client::cli::main(),
         Role::Download => download::main(arguments),
-        Role::Many => many::role::main(arguments),
         Role::Transport => transports::role::main(arguments),
+        Role::Many => many::role::main(arguments),
     })
 }
 

@@ -26,6 +26,9 @@ pub(crate) struct ServerOptions<'a> {
     pub(crate) plaintext: bool,
 }
 
+/// Where a server of this machine alone listens; it picks the port.
+pub(crate) const LOOPBACK: &str = "127.0.0.1:0";
+
 /// A running server.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -42,6 +45,8 @@ pub(crate) struct Session {
 pub(crate) struct TransferCounters {
     pub(crate) data_packets: u64,
     pub(crate) retransmitted_packets: u64,
+    /// Packets taken for lost that were acknowledged after all.
+    pub(crate) spurious_losses: u64,
 }
 
 /// What happened to the datagrams of one direction.
@@ -66,16 +71,17 @@ pub(crate) fn arguments<T: Into<OsString>>(list: impl IntoIterator<Item = T>) ->
 impl Session {
     /// Starts a server on loopback and waits until it serves.
     pub(crate) fn start(stage: &mut Stage, options: ServerOptions<'_>) -> Result<Self> {
-        Self::start_with(stage, options, Vec::new())
+        Self::start_with(stage, options, LOOPBACK, Vec::new())
     }
 
-    /// Starts a server with further arguments.
+    /// Starts a server at an address of the namespace that the calling thread is in, with further arguments.
     pub(crate) fn start_with(
         stage: &mut Stage,
         options: ServerOptions<'_>,
+        listen: &str,
         more: Vec<OsString>,
     ) -> Result<Self> {
-        let mut list = arguments(["--listen", "127.0.0.1:0", "--ready-json", "--state"]);
+        let mut list = arguments(["--listen", listen, "--ready-json", "--state"]);
         list.push(stage.make_unique_folder("server")?.into());
         if options.plaintext {
             list.push("--plaintext".into());
@@ -117,6 +123,21 @@ impl Session {
         self.address = address.to_owned();
         self.network = Some(network);
         Ok(())
+    }
+
+    /// Where clients connect to.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Has clients connect to something that relays to the server.
+    pub(crate) fn connect_through(&mut self, address: &str) {
+        address.clone_into(&mut self.address);
+    }
+
+    /// Kills the server's process, as a crash would.
+    pub(crate) fn kill_server(&self, stage: &mut Stage) {
+        stage.process(self.server).kill();
     }
 
     /// Arguments of a client's command: how to reach the server, with the key and state of `user`.

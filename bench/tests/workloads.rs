@@ -114,45 +114,49 @@ fn a_scenario_is_survived_and_a_wrong_name_is_explained() {
 }
 
 #[test]
-fn bulk_fills_its_row() {
+fn a_path_fills_its_row() {
     let arguments = [
-        "bulk",
-        "--mib",
-        "4",
-        "--runs",
-        "2",
-        "--plaintext",
-        "--sink",
-        "disk",
+        "path",
+        "--part",
+        "matrix",
+        "--rows",
+        "columba",
+        "--over",
+        "relay",
+        "--loss",
+        "10%",
+        "--rtt",
+        "10ms",
+        "--rate",
+        "20mbit",
+        "--seconds",
+        "7",
         "--json",
     ];
     let row = json(&run(BENCH, &arguments));
-    let expected = [
-        "allocations_per_packet",
-        "bytes_per_second",
-        "cpu_seconds_per_gb",
-        "encrypted",
-        "max",
-        "min",
-        "payload_limit",
-        "row",
-        "runs",
-        "sink",
-        "workload",
-    ];
-    assert_eq!(fields(&row), expected);
     assert_eq!(
-        (&row["sink"], &row["encrypted"]),
-        (&"disk".into(), &false.into())
+        (&row["row"], &row["rtt_ms"]),
+        (&"columba".into(), &10.0.into())
     );
     let number = |field: &str| row[field].as_f64().expect("a number");
+    // The link's rate is the most there can be, by whatever clock.
+    assert!((0.0..=20.0).contains(&number("goodput_mbit")), "{row}");
+    assert!((number("erasure_bound_mbit") - 17.28).abs() < 1e-9, "{row}");
     assert!(
-        number("min") > 0.0 && number("min") <= number("bytes_per_second"),
+        (number("ratio") - number("goodput_mbit") / 17.28).abs() < 1e-9,
         "{row}"
     );
-    assert!(number("bytes_per_second") <= number("max"), "{row}");
+    for field in [
+        "queue_drop_rate",
+        "retransmit_rate",
+        "spurious_rate",
+        "standing_queue_bdp",
+    ] {
+        assert!(number(field) >= 0.0, "{row}");
+    }
+    let wrong = run(BENCH, &["path", "--loss", "much"]);
+    assert_eq!(wrong.status.code(), Some(2));
 }
-
 fn rows(output: &Output) -> Vec<Value> {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {errors}", output.status);

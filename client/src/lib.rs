@@ -40,6 +40,8 @@ pub mod cli;
 pub mod download;
 pub mod engine;
 pub mod exit_code;
+#[cfg(feature = "gui")]
+pub mod gui;
 pub mod keys;
 pub mod known_servers;
 pub mod local_time;

@@ -31,6 +31,8 @@ mod stats;
 mod trace;
 
 #[cfg(feature = "proxy")]
+mod capacity;
+#[cfg(feature = "proxy")]
 pub mod cli;
 #[cfg(all(feature = "proxy", target_os = "linux"))]
 pub mod ip_link;

@@ -8,6 +8,9 @@ pub const MAX_HELD_PACKETS: usize = 1 << 20;
 /// Most payload bytes that a link holds at once; more count as queue drops.
 pub const MAX_HELD_BYTES: u64 = 256 * 1024 * 1024;
 
+/// A packet that is handed on more than this after its time counts as late.
+pub const LATE: Duration = Duration::from_millis(1);
+
 /// Smallest queue that a rate gets by default, in bytes.
 pub const MIN_DEFAULT_QUEUE_BYTES: u64 = 64 * 1024;
 

@@ -186,6 +186,7 @@ impl<P: Payload> Link<P> {
         let departure = self
             .bottleneck
             .enqueue_always(now, self.last_number, wire_bytes);
+        self.measure_queue(now, departure);
         self.let_through(departure, payload, decision);
         Fate::Sent
     }
@@ -206,6 +207,7 @@ impl<P: Payload> Link<P> {
         let Some(departure) = self.bottleneck.enqueue(now, self.last_number, wire_bytes) else {
             return Fate::QueueDrop;
         };
+        self.measure_queue(now, departure);
         if self.blackhole_ends(departure).is_some() {
             return Fate::Blackholed;
         }
@@ -214,6 +216,14 @@ impl<P: Payload> Link<P> {
         }
         self.let_through(departure, payload, decision);
         Fate::Sent
+    }
+
+    /// Takes note of what a packet has found before it.
+    fn measure_queue(&mut self, now: Nanos, departure: Nanos) {
+        let stats = &mut self.stats;
+        stats.queue_ns = stats.queue_ns.saturating_add(departure.saturating_sub(now));
+        let waiting = self.bottleneck.waiting_bytes();
+        stats.longest_queue_bytes = stats.longest_queue_bytes.max(waiting);
     }
 
     /// What a packet takes of the rate and the queue.
@@ -304,6 +314,8 @@ impl<P: Payload> Link<P> {
         self.stats.queued -= 1;
         self.stats.delivered += 1;
         self.stats.delivered_bytes += len;
+        self.stats.late +=
+            u64::from(now.saturating_sub(traveller.due) > duration_nanos(limits::LATE));
         if traveller.number >= self.highest_delivered {
             self.highest_delivered = traveller.number;
         } else if !traveller.is_copy {

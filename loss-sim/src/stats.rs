@@ -1,5 +1,7 @@
 //! What happened on a link, as counters.
 
+use std::time::Duration;
+
 /// Counters of one direction. They always add up:
 /// `packets + duplicated = delivered + lost + queue_drops + oversize + queued`.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +32,13 @@ pub struct LinkStats {
     pub delivered: u64,
     /// Payload bytes that came out at the far end.
     pub delivered_bytes: u64,
+    /// Packets and copies (of those in `delivered`) that were taken out more than
+    /// [`LATE`](crate::limits::LATE) after their time: whoever runs the link was too slow.
+    pub late: u64,
+    /// Time that packets spent in the queue and being sent, all packets together, in nanoseconds.
+    pub queue_ns: u64,
+    /// Most bytes that have waited in the queue.
+    pub longest_queue_bytes: u64,
     /// Packets and copies still waiting in the queue or on their way.
     pub queued: u64,
     /// Bytes of TCP streams carried beside the packets (the proxy's TCP relay).
@@ -44,6 +53,14 @@ impl LinkStats {
             return 0.0;
         }
         self.lost as f64 / self.packets as f64
+    }
+
+    /// How long packets that were not dropped spent in the queue and being sent, on average.
+    #[must_use]
+    pub fn mean_queue_delay(&self) -> Duration {
+        let dropped = self.queue_drops + self.oversize;
+        let queued = self.packets.saturating_sub(dropped);
+        Duration::from_nanos(self.queue_ns.checked_div(queued).unwrap_or_default())
     }
 
     /// Whether the counters account for every packet, as the type promises.

@@ -28,7 +28,7 @@ use crate::plot::{Distribution, PercentileChart};
 use crate::processes::Heard;
 use crate::progress::Progress;
 use crate::report::{self, rate};
-use crate::session::{ServerOptions, Session};
+use crate::session::{LOOPBACK, ServerOptions, Session};
 use crate::stage::Stage;
 
 /// Percentiles of a histogram of nanoseconds, in microseconds.
@@ -161,7 +161,7 @@ fn start_services(stage: &mut Stage, args: &ChatArgs) -> Result<(Vec<Session>, V
             more = crate::session::arguments(["--histograms"]);
             more.push(std::path::absolute(folder.join(name))?.into());
         }
-        let session = Session::start_with(stage, options, more)?;
+        let session = Session::start_with(stage, options, LOOPBACK, more)?;
         services.push(session.chat_service()?);
         sessions.push(session);
     }

@@ -18,7 +18,7 @@ use crate::processes::{Heard, Launch, ProcessId};
 use crate::progress::Progress;
 use crate::report::{self, rate};
 use crate::roles::Role;
-use crate::session::{STALL_LIMIT, ServerOptions, Session, arguments};
+use crate::session::{LOOPBACK, STALL_LIMIT, ServerOptions, Session, arguments};
 use crate::stage::{PATIENCE, Stage};
 
 const NAME: &str = "many.bin";
@@ -112,7 +112,7 @@ pub(crate) fn run(args: &ManyArgs) -> Result<bool> {
     };
     let room = (args.clients + 16).to_string();
     let limits = arguments(["--max-clients", &room, "--max-transfers", &room]);
-    let mut session = Session::start_with(&mut stage, options, limits)?;
+    let mut session = Session::start_with(&mut stage, options, LOOPBACK, limits)?;
     if let (Some(rate), Some(delay)) = (&args.rate, &args.delay) {
         session.impair(&mut stage, arguments(["--rate", rate, "--delay", delay]))?;
     }

@@ -24,7 +24,7 @@ use crate::os;
 use crate::plot::{Distribution, PercentileChart};
 use crate::progress::Progress;
 use crate::report::{self, rate};
-use crate::session::{ServerOptions, Session, arguments};
+use crate::session::{LOOPBACK, ServerOptions, Session, arguments};
 use crate::stage::Stage;
 
 /// Where Linux keeps files in memory.
@@ -143,7 +143,7 @@ fn start_server(stage: &mut Stage, args: &MixedArgs, share: &Path, logs: &Path) 
     };
     let mut more = arguments(["--histograms"]);
     more.push(PathBuf::from(logs).into());
-    Session::start_with(stage, options, more)
+    Session::start_with(stage, options, LOOPBACK, more)
 }
 
 fn since_1970() -> f64 {

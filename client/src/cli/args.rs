@@ -10,6 +10,7 @@ const ABOUT: &str = "Chat with a Columba server and download its files over bad 
 
 const EXAMPLES: &str = "\
 Examples:
+  columba                                      opens the window
   columba -s files.example.org ls
   columba -s files.example.org get dataset.tar photos -o ~/Downloads
   columba -s files.example.org -n alice chat
@@ -28,7 +29,7 @@ pub struct Cli {
     /// Options that every command takes.
     #[command(flatten)]
     pub common: Common,
-    /// What to do; without it, help is shown.
+    /// What to do; without it, the window opens.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -81,6 +82,8 @@ pub struct Common {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Open the window (as without any command); connects at once when it has a server and a name
+    Gui(Gui),
     /// Download files and folders; goes on where an earlier run stopped
     Get(Get),
     /// List the files that the server shares
@@ -107,6 +110,17 @@ pub enum Command {
     },
     /// Print the manual page
     Man,
+}
+
+/// `columba gui`
+#[derive(Debug, Default, Args)]
+pub struct Gui {
+    /// Remember nothing: neither size nor servers
+    #[arg(long, hide = true)]
+    pub forget: bool,
+    /// Folder that downloads go to [default: the one chosen in the window]
+    #[arg(long, value_name = "DIR")]
+    pub downloads: Option<PathBuf>,
 }
 
 /// `columba get`
@@ -229,6 +243,9 @@ pub struct Swarm {
     /// How long, counted from when all have joined
     #[arg(long, value_name = "S", default_value = "10", value_parser = parse_time)]
     pub seconds: std::time::Duration,
+    /// Open a window for each client, until the windows are closed
+    #[arg(long, conflicts_with_all = ["rate", "size", "seconds", "json"])]
+    pub windows: bool,
     /// One object of JSON for each event
     #[arg(long)]
     pub json: bool,

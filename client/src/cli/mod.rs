@@ -59,11 +59,12 @@ fn start_log(common: &Common) {
 }
 
 fn run(cli: Cli) -> Result<(), ClientError> {
-    let Some(command) = cli.command else {
-        return Cli::command().print_help().map_err(stdout_failed);
-    };
     let common = cli.common;
+    let Some(command) = cli.command else {
+        return open_window(&common, args::Gui::default());
+    };
     match command {
+        Command::Gui(options) => open_window(&common, options),
         Command::Get(options) => get::run(&common, options),
         Command::Ls(options) => query::ls(&common, &options),
         Command::Users(options) => query::users(&common, options.json),
@@ -72,6 +73,9 @@ fn run(cli: Cli) -> Result<(), ClientError> {
         Command::Say(options) => chat::say(&common, &options.text.join(" ")),
         Command::Whisper(options) => chat::whisper(&common, options.to, &options.text.join(" ")),
         Command::Swarm(options) => {
+            if options.windows {
+                return open_windows(&common, options.clients);
+            }
             let settings = Settings::gather(&common)?;
             swarm::run(&settings, &options)
         }
@@ -89,6 +93,56 @@ fn run(cli: Cli) -> Result<(), ClientError> {
             print_bytes(&page)
         }
     }
+}
+
+/// Opens the window. A broken settings file does not stop it.
+#[cfg(feature = "gui")]
+fn open_window(common: &Common, options: args::Gui) -> Result<(), ClientError> {
+    use crate::gui::Launch;
+
+    let (settings, warning) = match Settings::gather(common) {
+        Ok(settings) => (settings, None),
+        Err(error) => (
+            Settings::gather_without_file(common)?,
+            Some(error.to_string()),
+        ),
+    };
+    let mut launch = Launch::new(settings.state);
+    launch.server = settings.server_given.then(|| settings.server.to_string());
+    launch.name = settings.name;
+    launch.password = settings.password;
+    launch.plaintext = settings.plaintext;
+    launch.fingerprint = settings.fingerprint;
+    launch.downloads = options.downloads;
+    launch.warning = warning;
+    if options.forget {
+        launch.preferences = None;
+    }
+    crate::gui::run(launch)
+}
+
+#[cfg(feature = "gui")]
+fn open_windows(common: &Common, count: u32) -> Result<(), ClientError> {
+    crate::gui::windows::open(common, count)
+}
+
+#[cfg(not(feature = "gui"))]
+fn open_window(_: &Common, _: args::Gui) -> Result<(), ClientError> {
+    Cli::command().print_help().map_err(stdout_failed)?;
+    Err(no_window())
+}
+
+#[cfg(not(feature = "gui"))]
+fn open_windows(_: &Common, _: u32) -> Result<(), ClientError> {
+    Err(no_window())
+}
+
+#[cfg(not(feature = "gui"))]
+fn no_window() -> ClientError {
+    ClientError::Usage(
+        "this columba was built without the window; choose a command, or build it with the feature gui"
+            .to_owned(),
+    )
 }
 
 fn manage_key(common: &Common, key: &Key) -> Result<(), ClientError> {

@@ -26,6 +26,8 @@ struct ConfigFile {
 pub struct Settings {
     /// The server.
     pub server: ServerName,
+    /// Whether the server was given, rather than this machine by default.
+    pub server_given: bool,
     /// Our name in the chat, if one is given.
     pub name: Option<String>,
     /// No TLS.
@@ -57,7 +59,27 @@ impl Settings {
     pub fn gather(common: &Common) -> Result<Self, ClientError> {
         let state = StateFolder::choose(common.state.as_deref())?;
         let file = read_config(common.config.as_deref(), &state)?;
-        let server = common.server.clone().or(file.server).unwrap_or_default();
+        Self::put_together(common, state, file)
+    }
+
+    /// The same without a settings file, for who goes on when that is broken.
+    ///
+    /// # Errors
+    /// A value makes no sense.
+    #[cfg(feature = "gui")]
+    pub fn gather_without_file(common: &Common) -> Result<Self, ClientError> {
+        let state = StateFolder::choose(common.state.as_deref())?;
+        Self::put_together(common, state, ConfigFile::default())
+    }
+
+    fn put_together(
+        common: &Common,
+        state: StateFolder,
+        file: ConfigFile,
+    ) -> Result<Self, ClientError> {
+        let server = common.server.clone().or(file.server);
+        let server_given = server.is_some();
+        let server = server.unwrap_or_default();
         let plaintext = common.plaintext || file.plaintext.unwrap_or(false);
         let fingerprint = match common.fingerprint.clone().or(file.fingerprint) {
             Some(text) => Some(
@@ -81,6 +103,7 @@ impl Settings {
         };
         Ok(Self {
             server: ServerName::parse(&server)?,
+            server_given,
             name: common.name.clone().or(file.name),
             plaintext,
             fingerprint,

@@ -110,7 +110,8 @@ impl Files {
         &self.names
     }
 
-    pub(in crate::model) fn iter(&self) -> impl Iterator<Item = &FileInfo> {
+    /// All of them, as the server lists them.
+    pub fn iter(&self) -> impl Iterator<Item = &FileInfo> {
         self.all.iter()
     }
 

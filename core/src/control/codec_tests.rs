@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::control::limits::MAX_FRAME_BYTES;
+use crate::control::limits::HEADER_BYTES;
 use crate::control::{EncodeError, FrameDecoder, Framing};
 
 /// Every kind once, with its exact bytes after the length field.

@@ -2,6 +2,7 @@
 #![expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
+    clippy::print_stderr,
     clippy::print_stdout,
     reason = "the numbers of tests are small, and their helpers say what they measured"
 )]

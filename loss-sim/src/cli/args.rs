@@ -7,9 +7,9 @@ use clap::error::ErrorKind;
 use clap::{Arg, Command, Error};
 
 use super::common::{self, Common, Output, resolve};
-use super::ctl;
 #[cfg(target_os = "linux")]
 use super::link;
+use super::{capacity, ctl};
 use crate::proxy::{ProxyConfig, RebindTimes, Rebinding, TcpFaults, Trigger};
 
 /// What the program is to do.
@@ -19,6 +19,8 @@ pub(super) enum Task {
     Relay(Box<Options>),
     /// Talk to a program that relays.
     Control(ctl::Request),
+    /// Measure what this machine can simulate.
+    Capacity(capacity::Request),
     /// Relay between two namespaces.
     #[cfg(target_os = "linux")]
     Link(Box<link::Options>),
@@ -77,6 +79,7 @@ fn command() -> Command {
         .subcommand_negates_reqs(true)
         .args_conflicts_with_subcommands(true)
         .subcommand(ctl::command())
+        .subcommand(capacity::command())
         .subcommands(link_command())
         .arg(
             Arg::new("listen")
@@ -164,6 +167,10 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
     }
     let usage_error =
         |command: &mut Command, message: String| command.error(ErrorKind::ValueValidation, message);
+    if let Some(matches) = matches.subcommand_matches("capacity") {
+        let task = capacity::request(matches).map(Task::Capacity);
+        return task.map_err(|message| usage_error(&mut command, message));
+    }
     #[cfg(target_os = "linux")]
     if let Some(matches) = matches.subcommand_matches("link") {
         let task = link::task(matches);

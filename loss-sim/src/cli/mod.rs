@@ -2,6 +2,7 @@
 //! `ip_link`.
 
 mod args;
+mod capacity;
 mod common;
 mod ctl;
 #[cfg(target_os = "linux")]
@@ -38,6 +39,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let options = match args::parse(arguments) {
         Ok(args::Task::Relay(options)) => options,
         Ok(args::Task::Control(request)) => return control(&request),
+        Ok(args::Task::Capacity(request)) => {
+            // That it is the bottleneck is what is to be found out.
+            logging::start(-1);
+            return capacity::run(&request).unwrap_or_else(|failure| {
+                error!("{failure}");
+                ExitCode::from(exit::GENERAL)
+            });
+        }
         #[cfg(target_os = "linux")]
         Ok(args::Task::Link(options)) => {
             logging::start(options.verbosity());

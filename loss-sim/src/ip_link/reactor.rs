@@ -19,6 +19,7 @@ use crate::proxy::PathReport;
 use crate::proxy::datagram::BufferPool;
 use crate::proxy::handle::{Command, Mailbox, PathHandle};
 use crate::proxy::log::{self, DecisionLog, push_logged};
+use crate::proxy::overload::Overload;
 use crate::proxy::signals::Signals;
 use crate::proxy::steering::{change, impair};
 use crate::proxy::timer::{Clock, PreciseTimer};
@@ -63,6 +64,7 @@ pub struct IpLink {
     mailbox: Mailbox,
     handle: PathHandle,
     signals: Option<Signals>,
+    overload: Overload,
     is_stopping: bool,
 }
 
@@ -165,6 +167,7 @@ impl IpLink {
             mailbox,
             handle,
             signals: None,
+            overload: Overload::default(),
             is_stopping: false,
         })
     }
@@ -238,7 +241,9 @@ impl IpLink {
                 .map_err(IpLinkError::system("read from a device"))?;
             self.mailbox.publish(self.report());
         }
-        self.count_kernel_drops();
+        let dropped = self.count_kernel_drops();
+        self.overload
+            .look(self.clock.now(), &self.report(), dropped);
         log::finish(&mut self.log);
         self.mailbox.publish(self.report());
         Ok(self.report())
@@ -300,7 +305,8 @@ impl IpLink {
         }
         if now >= self.housekeeping_at {
             self.housekeeping_at = now.saturating_add(duration_nanos(HOUSEKEEPING));
-            self.count_kernel_drops();
+            let dropped = self.count_kernel_drops();
+            self.overload.look(now, &self.report(), dropped);
         }
         self.is_stopping |= self.ends_at.is_some_and(|end| end <= now);
         Ok(())
@@ -341,12 +347,15 @@ impl IpLink {
         }
     }
 
-    /// Counts what the kernel dropped because it was not read in time.
-    fn count_kernel_drops(&mut self) {
-        for direction in Direction::BOTH {
+    /// Counts what the kernel dropped because it was not read in time, and tells how much: upwards and
+    /// downwards.
+    fn count_kernel_drops(&mut self) -> (u64, u64) {
+        let [up, down] = Direction::BOTH.map(|direction| {
             let drops = self.devices.near(direction).dropped_since_last();
             self.path.link_mut(direction).record_drops_before(drops);
-        }
+            drops
+        });
+        (up, down)
     }
 
     /// Does what handles have asked for.

@@ -159,7 +159,21 @@ fn rate_includes_headers_and_the_queue_drops() {
         .map(|index| ((index + 3) * MILLISECOND, index))
         .collect();
     assert_eq!(arrivals, expected);
-    assert_eq!(link.stats().queue_drops, 2);
+    let stats = link.stats();
+    assert_eq!(stats.queue_drops, 2);
+    assert_eq!(stats.queue_ns, (1 + 2 + 3 + 4) * MILLISECOND);
+    assert_eq!(stats.mean_queue_delay(), Duration::from_micros(2500));
+    assert_eq!(stats.longest_queue_bytes, 3 * 128);
+}
+
+#[test]
+fn packets_taken_out_too_late_are_counted() {
+    let mut link = link(none());
+    for (pushed, taken) in [(0, MILLISECOND), (5 * MILLISECOND, 6 * MILLISECOND + 1)] {
+        link.push(pushed, numbered(1));
+        assert!(link.poll_deliver(taken).is_some());
+    }
+    assert_eq!((link.stats().delivered, link.stats().late), (2, 1));
 }
 
 #[test]

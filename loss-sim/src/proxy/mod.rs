@@ -15,6 +15,7 @@ mod control;
 pub(crate) mod datagram;
 pub(crate) mod handle;
 pub(crate) mod log;
+pub(crate) mod overload;
 mod pipe;
 mod reactor;
 mod rebind;
@@ -27,7 +28,7 @@ mod tcp_faults;
 pub(crate) mod timer;
 pub(crate) mod token;
 mod udp;
-mod udp_io;
+pub(crate) mod udp_io;
 
 pub use config::{ProxyConfig, ProxyError};
 pub use control::serve_control;

@@ -15,6 +15,7 @@ use crate::proxy::config::{ProxyConfig, ProxyError};
 use crate::proxy::datagram::Datagram;
 use crate::proxy::handle::{Command, Mailbox, ProxyHandle, SpawnedProxy};
 use crate::proxy::log::DecisionLog;
+use crate::proxy::overload::Overload;
 use crate::proxy::report::PathReport;
 use crate::proxy::signals::Signals;
 use crate::proxy::sockets;
@@ -53,6 +54,7 @@ pub struct Proxy {
     mailbox: Mailbox,
     handle: ProxyHandle,
     signals: Option<Signals>,
+    overload: Overload,
     is_stopping: bool,
 }
 
@@ -113,6 +115,7 @@ impl Proxy {
             mailbox,
             handle,
             signals: None,
+            overload: Overload::default(),
             is_stopping: false,
         })
     }
@@ -172,8 +175,9 @@ impl Proxy {
             self.turn(&events);
             self.mailbox.publish(self.report());
         }
-        self.udp
-            .count_kernel_drops(self.clock.now(), &mut self.path);
+        let dropped = self.udp.count_kernel_drops(&mut self.path);
+        self.overload
+            .look(self.clock.now(), &self.report(), dropped);
         self.udp.finish_log();
         self.mailbox.publish(self.report());
         Ok(self.report())
@@ -230,7 +234,8 @@ impl Proxy {
         }
         if now >= self.housekeeping_at && self.udp.has_flows() {
             self.housekeeping_at = now.saturating_add(duration_nanos(HOUSEKEEPING));
-            self.udp.count_kernel_drops(now, &mut self.path);
+            let dropped = self.udp.count_kernel_drops(&mut self.path);
+            self.overload.look(now, &self.report(), dropped);
             self.udp.expire(now, self.poll.registry());
         }
     }

@@ -32,7 +32,7 @@ impl Serialize for LinkStats {
 }
 
 /// The counters by name, in the order of the report.
-fn fields(stats: &LinkStats) -> [(&'static str, u64); 15] {
+fn fields(stats: &LinkStats) -> [(&'static str, u64); 18] {
     let LinkStats {
         packets,
         bytes,
@@ -47,6 +47,9 @@ fn fields(stats: &LinkStats) -> [(&'static str, u64); 15] {
         ecn_marked,
         delivered,
         delivered_bytes,
+        late,
+        queue_ns,
+        longest_queue_bytes,
         queued,
         stream_bytes,
     } = *stats;
@@ -65,6 +68,9 @@ fn fields(stats: &LinkStats) -> [(&'static str, u64); 15] {
         ("blackholed", blackholed),
         ("truncated", truncated),
         ("ecn_marked", ecn_marked),
+        ("late", late),
+        ("queue_us", queue_ns / 1000),
+        ("longest_queue_bytes", longest_queue_bytes),
         ("stream_bytes", stream_bytes),
     ]
 }
@@ -87,7 +93,15 @@ impl PathReport {
             if up == 0 && down == 0 && name != "packets" {
                 continue;
             }
-            let name = name.replace('_', " ");
+            if name == "queue_us" {
+                let mean = |stats: &LinkStats| format!("{:.3?}", stats.mean_queue_delay());
+                let (up, down) = (mean(&self.up), mean(&self.down));
+                let _ = writeln!(table, "{:<16}{up:>16}{down:>16}", "mean in queue");
+                continue;
+            }
+            let name = name
+                .replace("longest_queue_bytes", "longest queue")
+                .replace('_', " ");
             // Writing to a string can't fail.
             let _ = writeln!(table, "{name:<16}{up:>16}{down:>16}");
             if name == "lost" {

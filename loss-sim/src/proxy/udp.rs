@@ -31,7 +31,7 @@ const MAX_FLOWS: usize = 4096;
 /// How long a client's socket is kept without a packet (RFC 4787, REQ-5 asks for 2 minutes or more).
 const FLOW_IDLE: Duration = Duration::from_secs(180);
 /// Batches read from one socket before others get their turn.
-const READ_BUDGET: usize = 4;
+const READ_BUDGET: usize = 8;
 /// How often a warning about drops may come.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
@@ -356,8 +356,8 @@ impl UdpRelay {
         }
     }
 
-    /// Counts what the kernel dropped, and says so.
-    pub(crate) fn count_kernel_drops(&mut self, now: Nanos, path: &mut Path<Datagram>) {
+    /// Counts what the kernel dropped since the last time, and tells how much: upwards and downwards.
+    pub(crate) fn count_kernel_drops(&mut self, path: &mut Path<Datagram>) -> (u64, u64) {
         let up = self.listener_drops.since_last(&self.listener);
         let down = self
             .flows
@@ -366,15 +366,7 @@ impl UdpRelay {
             .sum();
         path.up.record_drops_before(up);
         path.down.record_drops_before(down);
-        if up + down > 0 {
-            warn_rarely(&mut self.last_warning, now, || {
-                warn!(
-                    "the kernel dropped {up} datagrams from clients and {down} from the upstream before \
-                     they could be read (counted as queue drops): the proxy is too slow for this traffic, \
-                     or the receive buffers are too small (net.core.rmem_max)"
-                );
-            });
-        }
+        (up, down)
     }
 
     /// Completes the log.

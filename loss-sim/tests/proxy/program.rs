@@ -3,10 +3,11 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::support::{EchoServer, receive, udp_client};
+use crate::support::{EchoServer, PATIENCE, receive, udp_client};
 
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_columba-loss-sim"));
@@ -26,15 +27,15 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
 }
 
 /// A program that is relaying; killed when dropped.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     stdout: BufReader<ChildStdout>,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     control: Option<String>,
 }
 
 impl Running {
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command
             .args(["--listen", "127.0.0.1:0", "--ready-json"])
             .stdout(Stdio::piped())
@@ -53,6 +54,31 @@ impl Running {
             child,
             stdout,
         }
+    }
+
+    /// Waits until a counter of the control socket has some value; needs `--control`.
+    pub(crate) fn wait_for(&self, as_wanted: impl Fn(&Value) -> bool) -> Value {
+        let control = self.control.as_deref().expect("a control address");
+        let start = Instant::now();
+        loop {
+            let stats = run(&["ctl", "--control", control, "stats"]).stdout;
+            let stats = serde_json::from_slice(&stats).expect("JSON");
+            if as_wanted(&stats) {
+                return stats;
+            }
+            assert!(start.elapsed() < PATIENCE, "{stats}");
+        }
+    }
+
+    /// Ends it in good order and gives its counters; needs `--control` and `--stats-json`.
+    pub(crate) fn stop(mut self) -> Value {
+        let control = self.control.as_deref().expect("a control address");
+        let told = run(&["ctl", "--control", control, "stop"]);
+        assert_eq!(told.status.code(), Some(0), "{told:?}");
+        let mut stdout = String::new();
+        self.stdout.read_to_string(&mut stdout).expect("UTF-8");
+        assert_eq!(self.child.wait().expect("ended").code(), Some(0));
+        serde_json::from_str(&stdout).expect("one JSON object")
     }
 
     /// Ends it with a signal; gives its exit code, the rest of stdout, and stderr.
@@ -159,6 +185,39 @@ fn a_running_proxy_can_be_changed() {
     assert_eq!(ctl(&["stop"]).status.code(), Some(0));
     assert_eq!(running.child.wait().expect("ended").code(), Some(0));
     assert_eq!(ctl(&["stats"]).status.code(), Some(3));
+}
+
+#[test]
+fn capacity_is_measured() {
+    let output = run(&[
+        "capacity",
+        "--seconds",
+        "1",
+        "--json",
+        "--payload-bytes",
+        "100",
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let rows: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let names: Vec<_> = rows.iter().map(|row| row["row"].as_str()).collect();
+    assert_eq!(names, ["trains", "single", "accuracy"].map(Some));
+    for row in &rows[..2] {
+        assert!(row["packets_per_second"].as_f64() > Some(0.0), "{row}");
+        assert!(row["dropped"].is_u64(), "{row}");
+    }
+    // Nothing arrives too early.
+    assert!(rows[2]["delay_error_us"]["least"].as_f64() >= Some(0.0));
+    let loss = &rows[2]["loss"];
+    let number = |name: &str| loss[name].as_f64().expect("a number");
+    assert!(number("off_by").abs() <= number("bound"), "{loss}");
+    for wrong in [&["--payload-bytes", "1"][..], &["--over", "tcp"]] {
+        let output = run(&[&["capacity"], wrong].concat());
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod counts;
 mod load;
+mod reports;
 pub(crate) mod share;
 pub(crate) mod store;
 
@@ -44,9 +45,6 @@ const RECV_BUDGET: usize = 8;
 
 /// How long to wait when the kernel has no memory for packets.
 const NO_BUFFERS_PAUSE: Duration = Duration::from_millis(1);
-
-/// How often a client is told how the sending goes.
-const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// What clients have to be told.
 #[derive(Debug)]
@@ -137,7 +135,7 @@ impl Transfers {
             allowance: options.rate_limit.map(|rate| Allowance::new(rate, now)),
             options,
             counts: TransferCounts::default(),
-            report_at: now + REPORT_EVERY,
+            report_at: now,
             batch_spans: Vec::with_capacity(RECV_BUDGET),
         }
     }
@@ -502,24 +500,7 @@ impl Transfers {
         while let Some(event) = self.endpoint.poll_event() {
             self.on_event(now, event, notices);
         }
-        if now >= self.report_at {
-            // Whoever sends has turns often enough; nobody is woken for this.
-            self.report_at = now + REPORT_EVERY;
-            self.make_reports(now, notices);
-        }
-    }
-
-    fn make_reports(&mut self, now: Timestamp, notices: &mut Vec<Notice>) {
-        let wanted = self.known.iter().filter(|(_, known)| known.reports);
-        for (&association, known) in wanted {
-            if let Some(mut report) = self.endpoint.report(now, association) {
-                report.server_limit = self.options.rate_limit.unwrap_or(0);
-                notices.push(Notice::Report {
-                    client: known.client,
-                    report,
-                });
-            }
-        }
+        self.make_reports(now, notices);
     }
 
     fn on_event(&mut self, now: Timestamp, event: ServerEvent, notices: &mut Vec<Notice>) {

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use crc_fast::{CrcAlgorithm, Digest};
 
 use super::Work;
 
@@ -54,7 +55,7 @@ impl Framing {
             Self::Crc => {
                 room[..payload.len()].copy_from_slice(payload);
                 let (covered, tag) = datagram.split_at_mut(HEADER_BYTES + payload.len());
-                tag.copy_from_slice(&crc32c(covered).to_be_bytes());
+                tag.copy_from_slice(&crc_of(&[covered]));
             }
             Self::Aead(key) => key
                 .seal_in_place_scatter(nonce(index), Aad::from(&*header), &mut [], payload, room)
@@ -62,6 +63,19 @@ impl Framing {
                 .context("cannot seal")?,
         }
         Ok(())
+    }
+
+    /// What stands before the payload and behind it, where the payload need not be touched; `None` where it must.
+    pub(super) fn around(&self, index: u64, payload: &[u8]) -> Option<Around> {
+        let mut header = [0; HEADER_BYTES];
+        header[8..].copy_from_slice(&index.to_be_bytes());
+        match self {
+            Self::Nothing | Self::Aead(_) => None,
+            Self::Crc => Some(Around {
+                tag: crc_of(&[&header, payload]),
+                header,
+            }),
+        }
     }
 
     /// The index of a datagram and its payload's length; `None`: it is none of ours.
@@ -84,7 +98,8 @@ impl Framing {
             Self::Nothing => true,
             Self::Crc => {
                 place.copy_from_slice(body);
-                crc32c(&datagram[..HEADER_BYTES + body.len()]).to_be_bytes() == tag
+                let (covered, _) = datagram.split_at(HEADER_BYTES + body.len());
+                crc_of(&[covered]) == tag
             }
             Self::Aead(key) => key
                 .open_separate_gather(nonce(index), Aad::from(header), body, tag, place)
@@ -93,10 +108,21 @@ impl Framing {
     }
 }
 
-/// CRC-32C, by the library that the product uses.
-fn crc32c(bytes: &[u8]) -> u32 {
-    let wide = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes);
-    u32::try_from(wide).unwrap_or(u32::MAX)
+/// The bytes around a payload that goes out from where it lies.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Around {
+    pub(super) header: [u8; HEADER_BYTES],
+    pub(super) tag: [u8; CRC_TAG_BYTES],
+}
+
+fn crc_of(parts: &[&[u8]]) -> [u8; CRC_TAG_BYTES] {
+    let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
+    for part in parts {
+        digest.update(part);
+    }
+    // The library gives every CRC as 64 bits.
+    let [.., a, b, c, d] = digest.finalize().to_be_bytes();
+    [a, b, c, d]
 }
 
 fn nonce(index: u64) -> Nonce {

@@ -1,5 +1,5 @@
-//! UDP input and output on Linux: `recvmmsg` and `sendmmsg`, ECN codepoints, and the kernel's count of
-//! datagrams it dropped.
+//! UDP input and output on Linux: `recvmmsg`, `sendmmsg` with `UDP_SEGMENT`, ECN codepoints, and the
+//! kernel's count of datagrams it dropped.
 #![expect(
     unsafe_code,
     reason = "recvmmsg, sendmmsg and control messages have no safe wrapper; all of it stands in this file"
@@ -14,7 +14,9 @@ use std::ptr;
 use libc::{c_int, c_void};
 use mio::net::UdpSocket;
 
-use super::{BATCH, MAX_DATAGRAM_BYTES, Outgoing, Received, SOCKET_BUFFER_BYTES};
+use super::{
+    BATCH, MAX_DATAGRAM_BYTES, Outgoing, RECEIVE_BATCH, Received, SOCKET_BUFFER_BYTES, train_len,
+};
 
 /// Room for the control messages of one datagram, aligned as `cmsghdr` needs: traffic class of either
 /// family takes 24 bytes.
@@ -43,6 +45,8 @@ fn set_option(socket: &UdpSocket, level: c_int, name: c_int, value: c_int) -> io
 
 #[expect(clippy::cast_possible_truncation, reason = "it is 4")]
 const SIZE_OF_INT: libc::socklen_t = size_of::<c_int>() as libc::socklen_t;
+#[expect(clippy::cast_possible_truncation, reason = "it is 2")]
+const SIZE_OF_SEGMENT: libc::socklen_t = size_of::<u16>() as libc::socklen_t;
 
 /// Asks for large buffers and for the ECN codepoint of each datagram.
 pub(crate) fn prepare(socket: &UdpSocket) {
@@ -86,16 +90,27 @@ pub(crate) fn kernel_drops(socket: &UdpSocket) -> u32 {
 /// `SO_MEMINFO` of `asm-generic/socket.h`, which the libc crate has only for some targets.
 const SO_MEMINFO: c_int = 55;
 
-/// Buffers for a batch of input.
+/// Buffers for a batch of input, and what is known about output.
 #[derive(Debug)]
 pub(crate) struct UdpIo {
     buffers: Vec<u8>,
+    /// Datagrams up to this size go out in trains: less than at first once the system refused one.
+    largest_segment_bytes: usize,
 }
 
 impl UdpIo {
     pub(crate) fn new() -> Self {
         Self {
-            buffers: vec![0; BATCH * MAX_DATAGRAM_BYTES],
+            buffers: vec![0; RECEIVE_BATCH * MAX_DATAGRAM_BYTES],
+            largest_segment_bytes: MAX_DATAGRAM_BYTES,
+        }
+    }
+
+    /// One that sends larger datagrams than this one by one, as after the system has refused trains.
+    pub(crate) fn with_largest_segment(largest_segment_bytes: usize) -> Self {
+        Self {
+            largest_segment_bytes,
+            ..Self::new()
         }
     }
 
@@ -106,12 +121,12 @@ impl UdpIo {
         socket: &UdpSocket,
         mut each: impl FnMut(Received<'_>),
     ) -> io::Result<usize> {
-        let mut controls = [[0; 8]; BATCH];
+        let mut controls = [[0; 8]; RECEIVE_BATCH];
         // SAFETY: these C structs consist of integers and pointers, for which zero is a valid value.
         let (mut names, mut slices, mut headers): (
-            [libc::sockaddr_storage; BATCH],
-            [libc::iovec; BATCH],
-            [libc::mmsghdr; BATCH],
+            [libc::sockaddr_storage; RECEIVE_BATCH],
+            [libc::iovec; RECEIVE_BATCH],
+            [libc::mmsghdr; RECEIVE_BATCH],
         ) = unsafe { (mem::zeroed(), mem::zeroed(), mem::zeroed()) };
         let places = self.buffers.chunks_exact_mut(MAX_DATAGRAM_BYTES);
         let parts = places.zip(&mut slices).zip(&mut names).zip(&mut controls);
@@ -133,7 +148,7 @@ impl UdpIo {
                 libc::recvmmsg(
                     socket.as_raw_fd(),
                     headers.as_mut_ptr(),
-                    BATCH.try_into().unwrap_or(0),
+                    RECEIVE_BATCH.try_into().unwrap_or(0),
                     libc::MSG_DONTWAIT as _,
                     ptr::null_mut(),
                 )
@@ -155,69 +170,126 @@ impl UdpIo {
     }
 
     /// Sends as many as go without an error, at most a batch, and says how many; an error concerns the
-    /// first one.
+    /// first one. Datagrams of one size to one place go out as a train (`UDP_SEGMENT`): the kernel takes
+    /// it through its layers once, and cuts it at the end.
     pub(crate) fn send(
         &mut self,
         socket: &UdpSocket,
         packets: &[Outgoing<'_>],
     ) -> io::Result<usize> {
-        let packets = packets.get(..BATCH).unwrap_or(packets);
-        let mut controls: [Control; BATCH] = [[0; 8]; BATCH];
-        // SAFETY: these C structs consist of integers and pointers, for which zero is a valid value.
-        let (mut slices, mut headers): ([libc::iovec; BATCH], [libc::mmsghdr; BATCH]) =
-            unsafe { (mem::zeroed(), mem::zeroed()) };
-        let parts = packets.iter().zip(&mut slices).zip(&mut controls);
-        for (header, ((packet, slice), control)) in headers.iter_mut().zip(parts) {
-            // sendmmsg takes what it only reads as a mutable pointer.
-            slice.iov_base = packet.bytes.as_ptr().cast_mut().cast::<c_void>();
-            slice.iov_len = packet.bytes.len();
-            let header = &mut header.msg_hdr;
-            header.msg_iov = slice;
-            header.msg_iovlen = 1;
-            if let Some(to) = packet.to {
-                header.msg_name = to.as_ptr().cast_mut().cast::<c_void>();
-                header.msg_namelen = to.len();
-            }
-            if packet.ecn != 0 {
-                attach_ecn(header, control, packet);
+        loop {
+            let error = match send_trains(socket, packets, self.largest_segment_bytes) {
+                Ok(count) => return Ok(count),
+                Err(error) => error,
+            };
+            let train = train_len(packets, self.largest_segment_bytes);
+            let segment_bytes = packets.first().map_or(0, |first| first.bytes.len());
+            match error.raw_os_error() {
+                // Segments larger than the path's MTU: one by one the kernel would fragment them.
+                Some(libc::EINVAL | libc::EMSGSIZE) if train > 1 => {
+                    self.largest_segment_bytes = segment_bytes - 1;
+                }
+                // A device or a policy that can't do with trains.
+                Some(libc::EIO | libc::EOPNOTSUPP) if train > 1 => self.largest_segment_bytes = 0,
+                _ => return Err(error),
             }
         }
-        socket.try_io(|| {
-            // SAFETY: the first `packets.len()` headers point to an iovec and, where set, an address and a
-            // control message of their own, with their true sizes, all of which outlive the call.
-            let result = unsafe {
-                libc::sendmmsg(
-                    socket.as_raw_fd(),
-                    headers.as_mut_ptr(),
-                    packets.len().try_into().unwrap_or(0),
-                    libc::MSG_DONTWAIT as _,
-                )
-            };
-            usize::try_from(result).map_err(|_| io::Error::last_os_error())
-        })
     }
 }
 
-/// Adds the packet's ECN codepoint to its header as a control message.
-fn attach_ecn(header: &mut libc::msghdr, control: &mut Control, packet: &Outgoing<'_>) {
+/// Sends the first batch of packets, in as few messages as it can, and says how many went.
+fn send_trains(
+    socket: &UdpSocket,
+    packets: &[Outgoing<'_>],
+    largest_segment_bytes: usize,
+) -> io::Result<usize> {
+    let packets = packets.get(..BATCH).unwrap_or(packets);
+    let mut controls: [Control; BATCH] = [[0; 8]; BATCH];
+    let mut lengths = [0; BATCH];
+    // SAFETY: these C structs consist of integers and pointers, for which zero is a valid value.
+    let (mut slices, mut headers): ([libc::iovec; BATCH], [libc::mmsghdr; BATCH]) =
+        unsafe { (mem::zeroed(), mem::zeroed()) };
+    for (slice, packet) in slices.iter_mut().zip(packets) {
+        // sendmmsg takes what it only reads as a mutable pointer.
+        slice.iov_base = packet.bytes.as_ptr().cast_mut().cast::<c_void>();
+        slice.iov_len = packet.bytes.len();
+    }
+    let (mut rest, mut free_slices) = (packets, &mut slices[..]);
+    let mut messages = 0;
+    let places = headers.iter_mut().zip(&mut controls).zip(&mut lengths);
+    for ((header, control), length) in places {
+        let Some(first) = rest.first() else { break };
+        *length = train_len(rest, largest_segment_bytes);
+        let (train_slices, others) = mem::take(&mut free_slices).split_at_mut(*length);
+        let header = &mut header.msg_hdr;
+        header.msg_iov = train_slices.as_mut_ptr();
+        header.msg_iovlen = *length as _;
+        if let Some(to) = first.to {
+            header.msg_name = to.as_ptr().cast_mut().cast::<c_void>();
+            header.msg_namelen = to.len();
+        }
+        attach_control(header, control, first, *length);
+        (rest, free_slices) = (rest.get(*length..).unwrap_or_default(), others);
+        messages += 1;
+    }
+    let sent = socket.try_io(|| {
+        // SAFETY: the first `messages` headers point to as many iovecs as they say and, where set, an
+        // address and control messages of their own, with their true sizes, all of which outlive the call.
+        let result = unsafe {
+            libc::sendmmsg(
+                socket.as_raw_fd(),
+                headers.as_mut_ptr(),
+                messages,
+                libc::MSG_DONTWAIT as _,
+            )
+        };
+        usize::try_from(result).map_err(|_| io::Error::last_os_error())
+    })?;
+    Ok(lengths.iter().take(sent).sum())
+}
+
+/// Adds to a message what is not in its bytes: the ECN codepoint, and the size of a train's datagrams.
+fn attach_control(
+    header: &mut libc::msghdr,
+    control: &mut Control,
+    first: &Outgoing<'_>,
+    datagrams: usize,
+) {
+    let ecn_option = if first.is_ipv4 {
+        (libc::SOL_IP, libc::IP_TOS)
+    } else {
+        (libc::SOL_IPV6, libc::IPV6_TCLASS)
+    };
+    let ecn = (first.ecn != 0).then(|| (ecn_option, c_int::from(first.ecn & ECN_MASK)));
+    let segment_bytes = u16::try_from(first.bytes.len()).unwrap_or(u16::MAX);
+    let segment = (datagrams > 1).then_some(segment_bytes);
+    if ecn.is_none() && segment.is_none() {
+        return;
+    }
     header.msg_control = control.as_mut_ptr().cast::<c_void>();
     header.msg_controllen = size_of_val(control) as _;
-    // SAFETY: the control buffer is aligned for `cmsghdr` and, with 64 bytes, has room for one message
-    // with an int; CMSG_FIRSTHDR gives its start.
+    let mut used = 0;
+    // SAFETY: the control buffer is aligned for `cmsghdr` and, with 64 bytes, has room for one message with
+    // an int and one with a u16, 24 bytes each; it is zero, so that CMSG_NXTHDR finds the second's place.
     unsafe {
-        let message = libc::CMSG_FIRSTHDR(header);
-        let (level, kind) = if packet.is_ipv4 {
-            (libc::SOL_IP, libc::IP_TOS)
-        } else {
-            (libc::SOL_IPV6, libc::IPV6_TCLASS)
-        };
-        (*message).cmsg_level = level;
-        (*message).cmsg_type = kind;
-        (*message).cmsg_len = libc::CMSG_LEN(SIZE_OF_INT) as _;
-        let value = c_int::from(packet.ecn & ECN_MASK);
-        ptr::write_unaligned(libc::CMSG_DATA(message).cast::<c_int>(), value);
-        header.msg_controllen = libc::CMSG_SPACE(SIZE_OF_INT) as _;
+        let mut message = libc::CMSG_FIRSTHDR(header);
+        if let Some(((level, kind), value)) = ecn {
+            (*message).cmsg_level = level;
+            (*message).cmsg_type = kind;
+            (*message).cmsg_len = libc::CMSG_LEN(SIZE_OF_INT) as _;
+            ptr::write_unaligned(libc::CMSG_DATA(message).cast::<c_int>(), value);
+            used += libc::CMSG_SPACE(SIZE_OF_INT);
+            message = libc::CMSG_NXTHDR(header, message);
+        }
+        if let Some(bytes) = segment {
+            (*message).cmsg_level = libc::SOL_UDP;
+            (*message).cmsg_type = libc::UDP_SEGMENT;
+            (*message).cmsg_len = libc::CMSG_LEN(SIZE_OF_SEGMENT) as _;
+            ptr::write_unaligned(libc::CMSG_DATA(message).cast::<u16>(), bytes);
+            used += libc::CMSG_SPACE(SIZE_OF_SEGMENT);
+        }
     }
+    header.msg_controllen = used as _;
 }
 
 /// The ECN codepoint that came with a datagram; 0 when none did.

@@ -6,7 +6,7 @@ use std::io;
 use mio::net::UdpSocket;
 use socket2::SockRef;
 
-use super::{BATCH, MAX_DATAGRAM_BYTES, Outgoing, Received, SOCKET_BUFFER_BYTES};
+use super::{MAX_DATAGRAM_BYTES, Outgoing, RECEIVE_BATCH, Received, SOCKET_BUFFER_BYTES};
 
 /// Asks for large buffers.
 pub(crate) fn prepare(socket: &UdpSocket) {
@@ -34,6 +34,12 @@ impl UdpIo {
         }
     }
 
+    /// One that sends larger datagrams than this one by one: here it sends all of them so.
+    #[cfg(any(not(target_os = "linux"), feature = "portable-io"))]
+    pub(crate) fn with_largest_segment(_largest_segment_bytes: usize) -> Self {
+        Self::new()
+    }
+
     /// Receives at most a batch and says how many came; fewer than a batch does not mean that there are
     /// no more. `WouldBlock` when there were none.
     pub(crate) fn receive(
@@ -41,7 +47,7 @@ impl UdpIo {
         socket: &UdpSocket,
         mut each: impl FnMut(Received<'_>),
     ) -> io::Result<usize> {
-        for count in 0..BATCH {
+        for count in 0..RECEIVE_BATCH {
             match socket.recv_from(&mut self.buffer) {
                 Ok((len, from)) => each(Received {
                     from,
@@ -52,7 +58,7 @@ impl UdpIo {
                 Err(error) => return Err(error),
             }
         }
-        Ok(BATCH)
+        Ok(RECEIVE_BATCH)
     }
 
     /// Sends as many as go without an error and says how many; an error concerns the first one.

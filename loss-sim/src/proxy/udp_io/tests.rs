@@ -78,6 +78,79 @@ fn ecn_codepoints_pass() {
     }
 }
 
+#[test]
+fn trains_are_of_one_size_and_kind() {
+    let (here, there) = (socket().1.into(), socket().1.into());
+    let large = [0; 65_507];
+    let packet = |to, ecn, len: usize| Outgoing {
+        to,
+        is_ipv4: true,
+        ecn,
+        bytes: &large[..len],
+    };
+    let same = packet(Some(&here), 0, 1472);
+    let short = packet(Some(&here), 0, 9);
+    for (packets, expected) in [
+        (vec![], 0),
+        (vec![same], 1),
+        (vec![same; 4], 4),
+        (vec![same, same, short, same], 3),
+        (vec![short, same], 1),
+        (vec![same, packet(Some(&here), 0, 0)], 1),
+        (vec![packet(Some(&here), 0, 0); 2], 1),
+        (vec![same, packet(Some(&there), 0, 1472)], 1),
+        (vec![same, packet(None, 0, 1472)], 1),
+        (vec![packet(None, 2, 7); 3], 3),
+        (vec![same, packet(Some(&here), 2, 1472)], 1),
+        (vec![same; 100], MAX_TRAIN_BYTES / 1472),
+        (vec![short; 100], MAX_TRAIN_DATAGRAMS),
+        (vec![packet(Some(&here), 0, 65_507); 2], 1),
+    ] {
+        assert_eq!(train_len(&packets, MAX_DATAGRAM_BYTES), expected);
+    }
+    assert_eq!(train_len(&[same; 4], 1471), 1);
+}
+
+/// Trains, one with a codepoint and one that ends short, and packets that fit no train arrive one by one.
+#[cfg(all(target_os = "linux", not(feature = "portable-io")))]
+#[test]
+fn trains_arrive_as_datagrams() {
+    let ((sender, from), (receiver, to)) = (socket(), socket());
+    let to = to.into();
+    let packets: Vec<_> = [
+        (300, 0, 1000),
+        (100, 1, 1200),
+        (1, 1, 7),
+        (2, 0, 0),
+        (90, 2, 100),
+    ]
+    .into_iter()
+    .flat_map(|(count, ecn, len)| std::iter::repeat_n((ecn, vec![0x5a_u8; len]), count))
+    .collect();
+    let outgoing: Vec<_> = packets
+        .iter()
+        .map(|(ecn, bytes)| Outgoing {
+            to: Some(&to),
+            is_ipv4: true,
+            ecn: *ecn,
+            bytes,
+        })
+        .collect();
+    for largest_segment_bytes in [MAX_DATAGRAM_BYTES, 1100, 0] {
+        let mut received = Vec::new();
+        let mut io = UdpIo::with_largest_segment(largest_segment_bytes);
+        let mut rest = &outgoing[..];
+        while !rest.is_empty() {
+            let sent = io.send(&sender, rest).expect("sent");
+            rest = &rest[sent..];
+            received.extend(receive_all(&mut io, &receiver));
+        }
+        let expected = packets.iter().cloned();
+        let expected: Vec<_> = expected.map(|(ecn, bytes)| (from, ecn, bytes)).collect();
+        assert!(received == expected, "{largest_segment_bytes}");
+    }
+}
+
 #[cfg(all(target_os = "linux", not(feature = "portable-io")))]
 #[test]
 fn the_kernels_drops_are_counted() {

@@ -1,0 +1,259 @@
+//! One flow on each of many paths.
+
+use std::time::Duration;
+#[cfg(target_os = "linux")]
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use columba_loss_sim::LinkStats;
+use serde::Serialize;
+
+use super::columba::Flows;
+use super::course::{Course, Over, Stretch};
+use super::samples::Samples;
+use super::{Carrier, PathArgs, RowName, show};
+use crate::progress::Progress;
+use crate::report;
+
+/// From here on a flow counts as steady, in seconds after its first bytes.
+const STEADY: f64 = 5.0;
+
+/// How a flow went.
+#[derive(Debug, Serialize)]
+struct Row {
+    workload: &'static str,
+    row: &'static str,
+    over: &'static str,
+    rate_mbit: f64,
+    rtt_ms: f64,
+    loss: f64,
+    queue_bdp: f64,
+    /// From the fifth second on.
+    goodput_mbit: f64,
+    erasure_bound_mbit: f64,
+    ratio: f64,
+    /// From the start of the client's process on, with its control connection.
+    whole_mbit: f64,
+    whole_ratio: f64,
+    /// From the fifth second on.
+    queue_drop_rate: f64,
+    /// Of all packets sent.
+    retransmit_rate: f64,
+    /// Sent again although they had arrived, of all packets sent.
+    spurious_rate: f64,
+    standing_queue_bdp: f64,
+}
+
+/// What a flow was seen to do.
+struct Seen {
+    samples: Samples,
+    /// The counters of the path, with the seconds since the start.
+    history: Vec<(f64, LinkStats)>,
+    sent: u64,
+    again: u64,
+    needless: u64,
+}
+
+/// Measures all rows on all paths, row by row on each path: what comes next to each other is what is compared.
+pub(super) fn run(args: &PathArgs, progress: &Progress) -> Result<()> {
+    for rate_mbit in args.rates() {
+        for rtt in args.rtts() {
+            for loss in args.losses() {
+                let course = Course {
+                    rate_mbit,
+                    rtt,
+                    loss,
+                    queue_bdp: args.queue_bdp,
+                    seed: args.seed,
+                };
+                run_course(args, &course, progress)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn run_course(args: &PathArgs, course: &Course, progress: &Progress) -> Result<()> {
+    let measure = |row: RowName, over: Over| -> Result<()> {
+        let (name, over_name) = (row.name(), over.name());
+        progress.say(&format!(
+            "{name} over the {over_name}: {}",
+            describe(course)
+        ));
+        let seen = watch(row, over, course, args.watched())
+            .with_context(|| format!("{name} over the {over_name}: {}", describe(course)))?;
+        let row = evaluate(name, over_name, course, &seen)?;
+        show(&row, args.json, || table_row(&row))
+    };
+    if args.has_row(RowName::Columba) && args.goes_over(Carrier::Relay) {
+        measure(RowName::Columba, Over::Relay)?;
+    }
+    #[cfg(target_os = "linux")]
+    if args.goes_over(Carrier::Link) {
+        for row in [RowName::Columba, RowName::TcpCubic, RowName::TcpBbr] {
+            if args.has_row(row) {
+                measure(row, Over::Link)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn describe(course: &Course) -> String {
+    format!(
+        "{} Mbit/s, {:?}, {} % loss",
+        course.rate_mbit,
+        course.rtt,
+        100.0 * course.loss
+    )
+}
+
+fn watch(row: RowName, over: Over, course: &Course, lasting: Duration) -> Result<Seen> {
+    match row {
+        RowName::Columba => watch_columba(over, course, lasting),
+        #[cfg(target_os = "linux")]
+        RowName::TcpCubic => watch_tcp("cubic", course, lasting),
+        #[cfg(target_os = "linux")]
+        RowName::TcpBbr => watch_tcp("bbr", course, lasting),
+        #[cfg(not(target_os = "linux"))]
+        RowName::TcpCubic | RowName::TcpBbr => anyhow::bail!("links need Linux"),
+    }
+}
+
+fn watch_columba(over: Over, course: &Course, lasting: Duration) -> Result<Seen> {
+    let mut flows = Flows::prepare(over, course, lasting)?;
+    flows.add(Duration::ZERO);
+    let mut history = Vec::new();
+    let samples = flows.run(lasting, &mut |seconds, road| {
+        history.push((seconds, road.down()));
+    })?;
+    let (_, counters) = flows.counters()?;
+    Ok(Seen {
+        samples: samples.into_iter().next().unwrap_or_default(),
+        history,
+        sent: counters.data_packets,
+        again: counters.retransmitted_packets,
+        needless: counters.spurious_losses,
+    })
+}
+
+#[cfg(target_os = "linux")]
+fn watch_tcp(congestion: &'static str, course: &Course, lasting: Duration) -> Result<Seen> {
+    use super::course::{Road, open_link};
+    use super::tcp::{Segments, TcpFlow};
+
+    const TURN: Duration = Duration::from_millis(20);
+    let start = Instant::now();
+    let link = open_link(course)?;
+    let flow = TcpFlow::start(&link, congestion)?;
+    let (mut samples, mut history) = (Samples::default(), Vec::new());
+    let mut ends = None;
+    while ends.is_none_or(|ends| start.elapsed() < ends) {
+        std::thread::sleep(TURN);
+        let now = start.elapsed();
+        samples.push(now.as_secs_f64(), flow.received());
+        history.push((now.as_secs_f64(), link.handle().stats().down));
+        let first = samples.first_bytes();
+        ends = ends.or(first.map(|first| Duration::from_secs_f64(first) + lasting));
+    }
+    let segments = Segments::of(&link)?;
+    // Its packets need not be lost any more for it to end.
+    let road = Road::Link(link);
+    road.heal()?;
+    drop(flow);
+    Ok(Seen {
+        samples,
+        history,
+        sent: segments.sent,
+        again: segments.again,
+        needless: segments.needless,
+    })
+}
+
+fn evaluate(row: &'static str, over: &'static str, course: &Course, seen: &Seen) -> Result<Row> {
+    let (first, last) = seen.samples.span().context("nothing arrived")?;
+    let from = (first + STEADY).min(last);
+    let look = |at: f64| {
+        let index = seen.history.partition_point(|(seconds, _)| *seconds < at);
+        let look = seen.history.get(index).or(seen.history.last());
+        look.map(|(_, stats)| *stats).unwrap_or_default()
+    };
+    let stretch = Stretch::between(course, &look(from), &look(last));
+    let bound = course.erasure_bound_mbit();
+    let goodput_mbit = seen.samples.mbit_between(from, last);
+    let whole_mbit = seen.samples.mbit_between(0.0, last);
+    Ok(Row {
+        workload: "path",
+        row,
+        over,
+        rate_mbit: course.rate_mbit,
+        rtt_ms: course.rtt.as_secs_f64() * 1e3,
+        loss: course.loss,
+        queue_bdp: course.queue_bdp,
+        goodput_mbit,
+        erasure_bound_mbit: bound,
+        ratio: goodput_mbit / bound,
+        whole_mbit,
+        whole_ratio: whole_mbit / bound,
+        queue_drop_rate: stretch.queue_drop_rate,
+        retransmit_rate: report::share(seen.again, seen.sent),
+        spurious_rate: report::share(seen.needless, seen.sent),
+        standing_queue_bdp: stretch.standing_queue_bdp,
+    })
+}
+
+fn table_row(row: &Row) -> String {
+    format!(
+        "{:<10} {:<5} {:>4} Mbit/s {:>4} ms {:>5.1} %: {:>7.2} Mbit/s, {:>5.1} % of the bound, {:>5.1} % as a whole; queue \
+         {:.2} BDP, {:.2} % dropped; {:.2} % sent again, {:.3} % needlessly",
+        row.row,
+        row.over,
+        row.rate_mbit,
+        row.rtt_ms,
+        100.0 * row.loss,
+        row.goodput_mbit,
+        100.0 * row.ratio,
+        100.0 * row.whole_ratio,
+        row.standing_queue_bdp,
+        100.0 * row.queue_drop_rate,
+        100.0 * row.retransmit_rate,
+        100.0 * row.spurious_rate,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_steady_part_begins_at_the_fifth_second() {
+        let course = Course {
+            rate_mbit: 10.0,
+            rtt: Duration::from_millis(50),
+            loss: 0.0,
+            queue_bdp: 1.0,
+            seed: 1,
+        };
+        let mut samples = Samples::default();
+        // A second of nothing, five of half the bound, five of all of it.
+        for (at, bytes) in [
+            (1.0, 0),
+            (1.000_001, 1),
+            (6.0, 3_000_000),
+            (11.0, 9_000_000),
+        ] {
+            samples.push(at, bytes);
+        }
+        let seen = Seen {
+            samples,
+            history: Vec::new(),
+            sent: 200,
+            again: 10,
+            needless: 1,
+        };
+        let row = evaluate("columba", "relay", &course, &seen).expect("a row");
+        assert!((row.ratio - 1.0).abs() < 1e-3, "{row:?}");
+        assert!((row.whole_mbit - 72.0 / 11.0).abs() < 1e-6, "{row:?}");
+        assert!((row.retransmit_rate - 0.05).abs() < 1e-9);
+    }
+}
