@@ -160,7 +160,7 @@ mod tests {
         let mut tags = Tags::new();
         tags.insert(
             "loop".to_owned(),
-            vec![entry("a", 10_000), entry("b", 25_000)],
+            vec![entry("a", 1_000), entry("b", 2_500)],
         );
         let text = text(&tags);
         let lines: Vec<Vec<&str>> = text
@@ -168,7 +168,7 @@ mod tests {
             .map(|line| line.split_whitespace().collect())
             .collect();
         assert_eq!(lines[0][..2], ["loop", "count"]);
-        assert_eq!(lines[1][..4], ["a", "10", "10.00", "µs"]);
+        assert_eq!(lines[1][..4], ["a", "10", "1.00", "µs"]);
         assert_eq!(lines[3].last(), Some(&"×2.50"), "{text}");
         let widths: Vec<usize> = text.lines().map(|line| line.chars().count()).collect();
         assert!(widths.iter().all(|width| *width == widths[0]), "{text}");

@@ -33,6 +33,10 @@ impl Series {
     }
 
     /// A bound or an expectation.
+    #[allow(
+        dead_code,
+        reason = "for charts that show a bound beside what was measured"
+    )]
     pub(crate) fn bound(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
         Self {
             dashed: true,

@@ -15,7 +15,7 @@ mod frame;
 mod line;
 mod percentiles;
 
-pub(crate) use axis::{Axis, bytes, nanoseconds, percent, plain};
+pub(crate) use axis::{Axis, bytes, nanoseconds, percent};
 pub(crate) use bars::{Bar, BarChart, BarGroup};
 pub(crate) use line::{LineChart, Series};
 pub(crate) use percentiles::{Distribution, PercentileChart};

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, anyhow, bail};
 use columba_core::control::{
-    FEATURES, Frame, FrameDecoder, Framing, Hello, PROTOCOL_VERSION, Purpose, Side,
+    FEATURES, Frame, FrameDecoder, Framing, Hello, PROTOCOL_VERSION, Purpose, Side, features,
 };
 
 use super::{Dialect, Heard};
@@ -41,7 +41,7 @@ impl Dialect for Columba {
     fn greet(&mut self, out: &mut Vec<u8>) -> Result<()> {
         let hello = Frame::Hello(Hello {
             version: PROTOCOL_VERSION,
-            features: FEATURES,
+            features: FEATURES & !features::RETURNS,
             purpose: Purpose::Chat,
             name: &self.name,
             password: "",
