@@ -60,6 +60,8 @@ pub fn get(
             request,
             names,
             target,
+            folder: None,
+            roots: Vec::new(),
         },
         Command::Finish,
     ];
@@ -92,7 +94,13 @@ pub fn get(
             | Event::Files(_)
             | Event::Stats(_)
             | Event::Refused { .. }
-            | Event::Reconnecting { .. } => {}
+            | Event::Denied { .. }
+            | Event::Reconnecting { .. }
+            | Event::NextAttempt { .. }
+            | Event::Missed { .. }
+            | Event::Undelivered { .. }
+            | Event::Udp { .. }
+            | Event::Network(_) => {}
         }
     }
     Err(ClientError::Lost(

@@ -1,7 +1,8 @@
 //! The Columba client: downloads, chat and swarm, as a library and as the program `columba`.
 //!
 //! Reading order: [`engine`] is the network side (one thread, commands in, events out), [`storage`]
-//! where files go, [`download`] the one call that fetches files, [`cli`] the program's commands.
+//! where files go, [`download`] the one call that fetches files, [`model`] what a window shows,
+//! [`cli`] the program's commands.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -41,10 +42,12 @@ pub mod engine;
 pub mod exit_code;
 pub mod keys;
 pub mod known_servers;
+pub mod local_time;
+pub mod model;
 pub mod places;
+pub mod preferences;
 pub mod progress;
 pub mod storage;
 pub mod swarm;
-pub mod values;
 
 pub use download::{GetSummary, get};

@@ -37,6 +37,12 @@ impl StateFolder {
         self.0.join("known_servers")
     }
 
+    /// What the window remembers.
+    #[must_use]
+    pub fn preferences(&self) -> PathBuf {
+        self.0.join("window.toml")
+    }
+
     /// The optional settings.
     #[must_use]
     pub fn config(&self) -> PathBuf {

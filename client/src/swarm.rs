@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use columba_core::control::{FEATURES, Frame, Framing, Hello, PROTOCOL_VERSION, Purpose, Side};
+use columba_core::control::{Frame, Framing, Hello, PROTOCOL_VERSION, Purpose, Side};
 use columba_core::units::Timestamp;
 use columba_net::clock::Clock;
 use columba_net::identity::Identity;
@@ -23,6 +23,7 @@ use crate::cli::args::Swarm as Options;
 use crate::cli::{Settings, security};
 use crate::engine::link::{Link, LinkNews};
 use crate::engine::message::{CONNECT_FOR, Security, Trust};
+use crate::engine::pace::Pace;
 use crate::exit_code::ClientError;
 use crate::known_servers::Known;
 use crate::storage::verify::Notify;
@@ -202,25 +203,27 @@ impl<'a> Swarm<'a> {
         let mut greeting = Vec::new();
         Frame::Hello(Hello {
             version: PROTOCOL_VERSION,
-            features: FEATURES,
+            // Nobody reads what comes beside the chat.
+            features: 0,
             purpose: Purpose::Chat,
             name: &format!("swarm{:06x}n{index}", self.mark),
             password: &self.settings.password,
             software: concat!("columba-swarm/", env!("CARGO_PKG_VERSION")),
+            returns: None,
         })
         .encode(framing, &mut greeting)
         .map_err(|error| ClientError::Usage(error.to_string()))?;
         // Nothing of a link with known addresses runs on another thread.
         let notify: Notify = Arc::new(|| ());
-        let link = Link::open_at(
+        let mut link = Link::open_at(
             self.settings.server.clone(),
             self.addresses.clone(),
             security,
             Token(index),
             notify,
-            Bytes::from(greeting),
-            now + CONNECT_FOR,
+            Pace::until(now + CONNECT_FOR),
         )?;
+        link.set_greeting(Bytes::from(greeting));
         self.members.push(Member {
             link,
             joined: false,
@@ -362,7 +365,7 @@ impl<'a> Swarm<'a> {
         }
         while let Some(news) = member.link.next_news() {
             match news {
-                LinkNews::FirstContact(_) => {}
+                LinkNews::FirstContact(_) | LinkNews::Pausing { .. } => {}
                 LinkNews::Failed(error) => return Err(error),
                 LinkNews::Lost(reason) => {
                     tracing::warn!(client = index, reason, "a client lost its connection");

@@ -12,7 +12,7 @@ use crate::error::{CloseReason, ConfigError, DropReason, StreamEnd};
 use crate::layout::SegmentRange;
 use crate::limits::{MAX_DATAGRAM_BYTES, MAX_TRAIN_BYTES};
 use crate::server::{AssociationConfig, Policy, ServerAssociation, Source, SourceKey};
-use crate::stats::DropCounters;
+use crate::stats::{DropCounters, LimitedBy, PathReport};
 use crate::timer_wheel::TimerWheel;
 use crate::units::{Ecn, Timestamp};
 use crate::wire::ParsedHeader;
@@ -423,14 +423,36 @@ impl Endpoint {
                 begun: None,
             };
             if let Some(outgoing) = entry.association.poll_transmit(now, &mut train) {
+                entry.association.limits.set(now, LimitedBy::Host);
                 entry.deficit -= i64::try_from(outgoing.bytes).unwrap_or(QUANTUM_BYTES);
                 return Some(outgoing);
             }
+            let limit = entry.association.judge_limit(now);
+            entry.association.limits.set(now, limit);
             entry.ready = false;
             entry.deficit = 0;
             ring.pop_front();
             self.rearm(now, slot);
         }
+    }
+
+    /// The shell lets nothing out for now: that is what all wait for who could send.
+    pub fn hold_back(&mut self, now: Timestamp, by: LimitedBy) {
+        for slot in self.ready_fair.iter().chain(&self.ready_low) {
+            if let Some(entry) = &mut self.entries[*slot as usize] {
+                entry.association.limits.set(now, by);
+            }
+        }
+    }
+
+    /// How an association's sending went since the last report; `None` when nothing was sent. For
+    /// [`Frame::PathReport`](crate::control::Frame::PathReport); the shell adds its own limit.
+    pub fn report(&mut self, now: Timestamp, id: u32) -> Option<PathReport> {
+        let slot = self.slot(id).ok()?;
+        self.entries[slot as usize]
+            .as_mut()?
+            .association
+            .report(now)
     }
 
     /// Tells that the kernel refused a datagram of `bytes` to `to` (EMSGSIZE).

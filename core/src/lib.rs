@@ -26,4 +26,5 @@ pub mod server;
 pub mod stats;
 pub mod timer_wheel;
 pub mod units;
+pub mod values;
 pub mod wire;

@@ -72,3 +72,90 @@ pub struct ReceiverStats {
     /// Datagrams dropped, by reason.
     pub drops: DropCounters,
 }
+
+/// What holds a sender back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum LimitedBy {
+    /// There is nothing to send.
+    Nothing = 0,
+    /// The path: the congestion window is full, or pacing waits.
+    Path = 1,
+    /// The rate that the client asked for.
+    ClientLimit = 2,
+    /// The rate that the server's operator allows.
+    ServerLimit = 3,
+    /// The receiver gives no more credit.
+    Receiver = 4,
+    /// The file's bytes or hashes are not in memory yet.
+    Source = 5,
+    /// The sending computer: its processor, its network interface, or other clients' turns.
+    Host = 6,
+}
+
+/// How many kinds of [`LimitedBy`] there are.
+pub const LIMITS: usize = 7;
+
+impl LimitedBy {
+    /// All of them, by number.
+    pub const ALL: [Self; LIMITS] = [
+        Self::Nothing,
+        Self::Path,
+        Self::ClientLimit,
+        Self::ServerLimit,
+        Self::Receiver,
+        Self::Source,
+        Self::Host,
+    ];
+}
+
+/// What a server tells a client about its sending, about once a second while it sends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PathReport {
+    /// Number of the association.
+    pub association: u32,
+    /// Milliseconds that the counts and shares are about.
+    pub interval_ms: u32,
+    /// Smoothed round-trip time, microseconds.
+    pub srtt_us: u32,
+    /// Least round-trip time lately, microseconds.
+    pub min_rtt_us: u32,
+    /// Congestion window, bytes.
+    pub cwnd: u64,
+    /// Bytes in flight.
+    pub in_flight: u64,
+    /// Bytes the receiver lets be in flight.
+    pub credit: u64,
+    /// Pacing rate, bytes per second; 0 for none.
+    pub pacing_rate: u64,
+    /// Bytes per second acknowledged in the interval.
+    pub delivery_rate: u64,
+    /// Bytes per second that the operator allows all clients together; 0 for no limit.
+    pub server_limit: u64,
+    /// DATA packets sent in the interval.
+    pub sent_packets: u32,
+    /// Packets declared lost in the interval, those that came after all not counted.
+    pub lost_packets: u32,
+    /// DATA packets sent again in the interval.
+    pub retransmitted_packets: u32,
+    /// UDP payload of full packets, bytes.
+    pub datagram_bytes: u16,
+    /// Thousandths of the interval during which each [`LimitedBy`] held the sender back.
+    pub limited: [u16; LIMITS],
+}
+
+impl PathReport {
+    /// What held the sender back longest, and the share of the time, 0 to 1; nothing to send does not count.
+    #[must_use]
+    pub fn mostly_limited_by(&self) -> Option<(LimitedBy, f64)> {
+        let busy: u32 = self.limited[1..]
+            .iter()
+            .map(|share| u32::from(*share))
+            .sum();
+        let by = LimitedBy::ALL
+            .into_iter()
+            .skip(1)
+            .max_by_key(|by| self.limited[*by as usize])?;
+        (busy > 0).then(|| (by, f64::from(self.limited[by as usize]) / f64::from(busy)))
+    }
+}

@@ -67,6 +67,8 @@ pub(crate) struct Connection {
     pub(crate) phase: Phase,
     /// The key TLS proved.
     pub(crate) key: Option<KeyFingerprint>,
+    /// Optional features it offered in its Hello.
+    pub(crate) features: u32,
     /// The socket may have more to read.
     pub(crate) readable: bool,
     /// It stands in the list of those to be read / to be flushed.
@@ -108,6 +110,7 @@ impl Connection {
                 deadline: now + HELLO_DEADLINE,
             },
             key: None,
+            features: 0,
             readable: true,
             in_ready: false,
             in_dirty: false,

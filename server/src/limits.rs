@@ -36,6 +36,11 @@ pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(4);
 /// Shortest time between two announcements of who came and went.
 pub const PRESENCE_INTERVAL: Duration = Duration::from_millis(100);
 
+/// Messages that are kept for those who come back, and their bytes.
+pub const MAX_HISTORY_MESSAGES: usize = 1_024;
+/// See [`MAX_HISTORY_MESSAGES`].
+pub const MAX_HISTORY_BYTES: usize = 512 * 1_024;
+
 /// Bytes read from one client in one turn of the loop.
 pub const READ_BUDGET_BYTES: usize = 64 * 1_024;
 
@@ -78,6 +83,7 @@ pub const RESERVED_DESCRIPTORS: u64 = 64;
 const _: () = assert!(MAX_OUTBOX_BYTES > 16 * columba_core::control::limits::MAX_FRAME_BYTES);
 const _: () =
     assert!(LISTING_LOW_BYTES + columba_core::control::limits::MAX_FRAME_BYTES < MAX_OUTBOX_BYTES);
+const _: () = assert!(4 * MAX_HISTORY_BYTES <= MAX_OUTBOX_BYTES);
 const _: () = assert!(READ_BUDGET_BYTES >= columba_core::control::limits::MAX_FRAME_BYTES);
 const _: () = assert!(PING_AFTER.as_secs() < IDLE_LIMIT.as_secs());
 const _: () = assert!(SHUTDOWN_DEADLINE.as_secs() < 5);

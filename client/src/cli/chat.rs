@@ -169,6 +169,8 @@ fn understand(text: &str, requests: &AtomicU32) -> Result<Option<Command>, Told>
             request: requests.fetch_add(1, Ordering::Relaxed),
             names: vec![file.to_owned()],
             target: None,
+            folder: None,
+            roots: Vec::new(),
         },
         Input::Disconnect => Command::Finish,
     }))
@@ -297,9 +299,17 @@ impl View {
                 .collect(),
             Event::Refused { text, .. } => format!("! {}\n", printable(text)),
             Event::Get { event, .. } => plain_download(event),
+            Event::Missed { count } => format!("* {count} messages were missed\n"),
+            Event::Undelivered { text, .. } => {
+                format!("! this may not have arrived: {}\n", printable(text))
+            }
             Event::FirstContact { .. }
             | Event::Stats(_)
+            | Event::Denied { .. }
             | Event::Reconnecting { .. }
+            | Event::NextAttempt { .. }
+            | Event::Udp { .. }
+            | Event::Network(_)
             | Event::Ended(_) => String::new(),
         }
     }
@@ -382,8 +392,22 @@ fn json_lines(event: &Event) -> String {
         Event::Reconnecting { reason } => {
             event_line("reconnecting", "", reason, Value::Null, now_ms(), &none)
         }
+        Event::Missed { count } => {
+            let more = json!({"count": count});
+            event_line("missed", "", "", Value::Null, now_ms(), &more)
+        }
+        Event::Undelivered { to, text } => {
+            let more = json!({"to": to});
+            event_line("undelivered", "", text, Value::Null, now_ms(), &more)
+        }
         Event::Get { event, .. } => json_download(event),
-        Event::FirstContact { .. } | Event::Stats(_) | Event::Ended(_) => String::new(),
+        Event::FirstContact { .. }
+        | Event::Stats(_)
+        | Event::Denied { .. }
+        | Event::NextAttempt { .. }
+        | Event::Udp { .. }
+        | Event::Network(_)
+        | Event::Ended(_) => String::new(),
     }
 }
 

@@ -177,6 +177,9 @@ fn note_connection(event: &Event, settings: &Settings, quiet: bool) {
         Event::Reconnecting { reason } => {
             note(&format!("columba: {reason}; connecting again"));
         }
+        Event::Udp { blocked: true } => note(
+            "columba: the server answers over TCP and not over UDP; a firewall may drop UDP to the same port",
+        ),
         Event::Welcome { .. }
         | Event::Message { .. }
         | Event::Whispered { .. }
@@ -185,6 +188,12 @@ fn note_connection(event: &Event, settings: &Settings, quiet: bool) {
         | Event::Files(_)
         | Event::Stats(_)
         | Event::Refused { .. }
+        | Event::Denied { .. }
+        | Event::NextAttempt { .. }
+        | Event::Missed { .. }
+        | Event::Undelivered { .. }
+        | Event::Udp { .. }
+        | Event::Network(_)
         | Event::Get { .. }
         | Event::Ended(_) => {}
     }

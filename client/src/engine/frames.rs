@@ -1,12 +1,12 @@
 //! The frames that this client sends.
 
-use columba_core::control::{FEATURES, Frame, Hello, Open, PROTOCOL_VERSION, Purpose};
+use columba_core::control::{FEATURES, Frame, Heard, Hello, Open, PROTOCOL_VERSION, Purpose};
 
 use super::message::{Command, EngineConfig};
 use super::transfer::Asked;
 
-/// Who we are.
-pub(super) fn hello_frame(config: &EngineConfig) -> Frame<'_> {
+/// Who we are, and what we heard last when we come back.
+pub(super) fn hello_frame(config: &EngineConfig, returns: Option<Heard>) -> Frame<'_> {
     Frame::Hello(Hello {
         version: PROTOCOL_VERSION,
         features: FEATURES,
@@ -17,6 +17,7 @@ pub(super) fn hello_frame(config: &EngineConfig) -> Frame<'_> {
         name: config.name.as_deref().unwrap_or_default(),
         password: &config.password,
         software: concat!("columba/", env!("CARGO_PKG_VERSION")),
+        returns: returns.filter(|_| config.name.is_some()),
     })
 }
 
@@ -37,7 +38,13 @@ pub(super) fn simple_frame(command: &Command, request: u32) -> Option<Frame<'_>>
         Command::Users => Frame::Users,
         Command::Files { prefix } => Frame::Files { request, prefix },
         Command::Stats => Frame::Stats,
-        Command::Get { .. } | Command::Finish | Command::Stop => return None,
+        Command::Get { .. }
+        | Command::Pause { .. }
+        | Command::Resume { .. }
+        | Command::Cancel { .. }
+        | Command::ConnectNow
+        | Command::Finish
+        | Command::Stop => return None,
     })
 }
 

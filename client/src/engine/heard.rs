@@ -1,6 +1,7 @@
 //! The server's frames as owned values, so that handling one does not hold the buffer it came in.
 
-use columba_core::control::{ControlError, Frame, Grant, Side};
+use columba_core::control::{ControlError, Frame, Grant, History, Side};
+use columba_core::stats::PathReport;
 
 use super::message::{Event, FileInfo};
 use super::transfer::Offered;
@@ -10,11 +11,7 @@ use super::transfer::Offered;
 pub(super) enum Heard {
     /// Something to pass on as it is.
     Event(Event),
-    Welcome {
-        name: String,
-        software: String,
-        sequence: u64,
-    },
+    Welcome(Welcomed),
     Error {
         code: ControlError,
         fatal: bool,
@@ -42,8 +39,18 @@ pub(super) enum Heard {
     },
     Ping(u64),
     Pong(u64),
+    PathReport(PathReport),
     /// A frame that servers do not send.
     Nonsense,
+}
+
+/// The server has let us in.
+#[derive(Debug)]
+pub(super) struct Welcomed {
+    pub(super) name: String,
+    pub(super) software: String,
+    pub(super) sequence: u64,
+    pub(super) history: Option<History>,
 }
 
 fn owned(names: &[&str]) -> Vec<String> {
@@ -54,11 +61,12 @@ impl From<Frame<'_>> for Heard {
     #[expect(clippy::too_many_lines, reason = "a table of all frames")]
     fn from(frame: Frame<'_>) -> Self {
         match frame {
-            Frame::Welcome(welcome) => Self::Welcome {
+            Frame::Welcome(welcome) => Self::Welcome(Welcomed {
                 name: welcome.name.to_owned(),
                 software: welcome.software.to_owned(),
                 sequence: welcome.sequence,
-            },
+                history: welcome.history,
+            }),
             Frame::Error(error) => Self::Error {
                 code: error.code,
                 fatal: error.fatal,
@@ -147,6 +155,7 @@ impl From<Frame<'_>> for Heard {
             | Frame::Start { .. }
             | Frame::Cancel { .. }
             | Frame::Leave => Self::Nonsense,
+            Frame::PathReport(report) => Self::PathReport(report),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use columba_core::control::{ControlError, Policy};
+use columba_core::stats::PathReport;
 use columba_net::identity::{Fingerprint, Identity};
 
 use crate::exit_code::ClientError;
@@ -121,7 +122,33 @@ pub enum Command {
         /// What a single file is called here, below the storage's folder; for a folder, where its
         /// tree goes. `None`: files keep their names.
         target: Option<PathBuf>,
+        /// Another folder than the storage's; `None` for that one.
+        folder: Option<PathBuf>,
+        /// The names that decide where files go, when they are not `names`: single files of a folder
+        /// that are fetched again belong where the folder's tree went. Empty: the same as `names`.
+        roots: Vec<String>,
     },
+    /// Receive no more of this download until it is resumed. What is here stays, also when the
+    /// engine ends meanwhile.
+    Pause {
+        /// The download's number.
+        request: u32,
+    },
+    /// Go on with a paused download.
+    Resume {
+        /// The download's number.
+        request: u32,
+    },
+    /// Give a download up. [`GetEvent::Finished`] follows and nothing else of it.
+    Cancel {
+        /// The download's number.
+        request: u32,
+        /// Keep what is here of unfinished files, so that the same download later goes on from there;
+        /// else it is removed. Files that are complete stay.
+        keep: bool,
+    },
+    /// Connect at once instead of waiting for the next attempt.
+    ConnectNow,
     /// Wait for the answers to all that was asked and for all downloads, say goodbye, and end.
     Finish,
     /// Keep what can be resumed, say goodbye, and end.
@@ -191,11 +218,48 @@ pub enum Event {
         /// One line for the person.
         text: String,
     },
+    /// The server ended the connection or refused it with these words; [`Event::Ended`] or
+    /// [`Event::Reconnecting`] follows.
+    Denied {
+        /// What kind of thing.
+        code: ControlError,
+        /// One line for the person.
+        text: String,
+    },
     /// The connection was lost and is being made anew.
     Reconnecting {
         /// Why it was lost.
         reason: String,
     },
+    /// An attempt to connect has failed; the next one comes after `delay`.
+    NextAttempt {
+        /// Which one the next one is, counted from 1.
+        attempt: u32,
+        /// How long it is until then.
+        delay: Duration,
+        /// What the last one failed of.
+        reason: String,
+    },
+    /// So many messages to everybody were sent while the connection was lost and are not kept by the
+    /// server any more. Those that it kept follow as [`Event::Message`].
+    Missed {
+        /// How many.
+        count: u64,
+    },
+    /// What we said before the connection was lost may not have arrived.
+    Undelivered {
+        /// To whom it was whispered; `None` when it was said to everybody.
+        to: Option<String>,
+        /// What we said.
+        text: String,
+    },
+    /// Whether UDP gets through: the server answers over TCP and not over UDP, or now it does.
+    Udp {
+        /// It does not.
+        blocked: bool,
+    },
+    /// What the network does; twice a second at most while files come.
+    Network(NetworkSample),
     /// Something about a download.
     Get {
         /// The request's number.
@@ -248,9 +312,29 @@ pub enum GetEvent {
     Finished,
 }
 
+/// What a download does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GetPhase {
+    /// It waits: for the connection, the server's answer, or its turn.
+    #[default]
+    Queued,
+    /// What is here of its files is being looked for and checked.
+    Preparing,
+    /// It comes.
+    Active,
+    /// It should come, and nothing has for a while.
+    Stalled,
+    /// It was paused.
+    Paused,
+    /// All of it is here; the rest is hashed, written and given its name.
+    Verifying,
+}
+
 /// How far a download is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetProgress {
+    /// What it does.
+    pub phase: GetPhase,
     /// Bytes that are here.
     pub done_bytes: u64,
     /// Bytes of all offered files.
@@ -298,5 +382,59 @@ impl FileReport {
         #[expect(clippy::cast_precision_loss, reason = "a rate, for people")]
         let rate = fetched as f64 / self.elapsed.as_secs_f64().max(1e-9);
         rate
+    }
+}
+
+/// The percentiles of a [`NetworkSample`].
+pub const RTT_PERCENTILES: [f64; 7] = [50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 100.0];
+
+/// What the network did since the last sample. Sums are of the interval unless they say otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct NetworkSample {
+    /// How long the interval was.
+    pub interval: Duration,
+    /// Bytes of files that were new.
+    pub new_bytes: u64,
+    /// Smoothed round trip.
+    pub srtt: Duration,
+    /// Least round trip lately.
+    pub min_rtt: Duration,
+    /// Round trips of all packets of this association at [`RTT_PERCENTILES`], in microseconds.
+    pub rtt_percentiles_us: [u32; RTT_PERCENTILES.len()],
+    /// Packets that came.
+    pub packets: u64,
+    /// Packets of which everything was here already.
+    pub duplicate_packets: u64,
+    /// Packets that did not come, those included that may yet.
+    pub missing_packets: u64,
+    /// Datagrams that our kernel dropped, for want of room in the socket's buffer.
+    pub kernel_drops: u64,
+    /// Bytes that we let the server have in flight now.
+    pub credit_bytes: u64,
+    /// The part of that which the buffers for incomplete segments bound; when it is small, the disk or
+    /// the processor does not keep up.
+    pub storage_credit_bytes: u64,
+    /// Bytes that wait to be hashed and written now.
+    pub storage_backlog_bytes: u64,
+    /// The server's last report on its sending, when there is one of the last seconds.
+    pub sender: Option<PathReport>,
+}
+
+impl NetworkSample {
+    /// Bytes of files per second.
+    #[must_use]
+    pub fn bytes_per_second(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a rate, for people")]
+        let bytes = self.new_bytes as f64;
+        bytes / self.interval.as_secs_f64().max(1e-3)
+    }
+
+    /// Share of the packets that did not come, 0 to 1.
+    #[must_use]
+    pub fn loss(&self) -> f64 {
+        let sent = self.packets + self.missing_packets;
+        #[expect(clippy::cast_precision_loss, reason = "a share, for people")]
+        let share = self.missing_packets as f64 / sent.max(1) as f64;
+        share
     }
 }

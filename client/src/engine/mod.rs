@@ -3,16 +3,19 @@
 //! socket.
 //!
 //! [`message`] is all that others need to know. Inside: [`link`] makes and keeps the control
-//! connection, [`heard`] turns its frames into owned values, [`transfer`] downloads, and
-//! [`reactor`] is the loop that calls them.
+//! connection ([`pace`] says how often it is tried), [`heard`] turns its frames into owned values,
+//! [`said`] knows what of ours has arrived, [`transfer`] downloads, and [`reactor`] is the loop that
+//! calls them. Events leave through the [`outbox`]: one by one, or in batches for a window.
 
 mod frames;
 mod heard;
 pub(crate) mod link;
 pub mod message;
 mod outbox;
+pub(crate) mod pace;
 mod reactor;
 mod resolve;
+mod said;
 mod transfer;
 
 use std::io;
@@ -20,11 +23,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use mio::{Poll, Waker};
 
+pub use self::outbox::{EventSink, SinkError};
 pub use self::transfer::split_output;
 use message::{Command, EngineConfig, Event};
+use outbox::Outbox;
 
 /// Commands that may wait for the engine.
 const COMMAND_QUEUE: usize = 1024;
@@ -80,23 +86,30 @@ impl Engine {
     /// # Errors
     /// When the system gives no thread or poll.
     pub fn start(config: EngineConfig, first: Vec<Command>) -> io::Result<Self> {
-        let (commands, to_do) = sync_channel(COMMAND_QUEUE);
         let (told, events) = sync_channel(EVENT_QUEUE);
-        let poll = Poll::new()?;
-        let waker = Arc::new(Waker::new(poll.registry(), reactor::WAKER)?);
-        let commands = CommandSender {
-            commands,
-            waker: Arc::clone(&waker),
-        };
-        let interrupted = Arc::new(AtomicBool::new(false));
-        let thread = std::thread::Builder::new()
-            .name("engine".to_owned())
-            .spawn(move || reactor::run(poll, &waker, config, first, to_do, told, interrupted))?;
+        let (commands, thread) = spawn(config, first, Outbox::new(told), false)?;
         Ok(Self {
             commands,
             events,
             thread: Some(thread),
         })
+    }
+
+    /// Starts an engine for a window: `sink` takes the events in batches, no more often than `every`,
+    /// the first one after a quiet time at once. With [`EngineConfig::reconnect`] a lost connection
+    /// is tried again without end, ever more rarely. The engine ends after [`Event::Ended`], which is
+    /// the last event of the last batch, and when the sink is gone.
+    ///
+    /// # Errors
+    /// When the system gives no thread or poll.
+    pub fn start_batched(
+        config: EngineConfig,
+        first: Vec<Command>,
+        sink: impl EventSink,
+        every: Duration,
+    ) -> io::Result<(CommandSender, JoinHandle<()>)> {
+        let outbox = Outbox::batched(Box::new(sink), every);
+        spawn(config, first, outbox, true)
     }
 
     /// Tells the engine what to do, from any thread.
@@ -110,6 +123,32 @@ impl Engine {
     pub const fn events(&self) -> &Receiver<Event> {
         &self.events
     }
+}
+
+fn spawn(
+    config: EngineConfig,
+    first: Vec<Command>,
+    outbox: Outbox,
+    patient: bool,
+) -> io::Result<(CommandSender, JoinHandle<()>)> {
+    let (commands, to_do) = sync_channel(COMMAND_QUEUE);
+    let poll = Poll::new()?;
+    let waker = Arc::new(Waker::new(poll.registry(), reactor::WAKER)?);
+    let sender = CommandSender {
+        commands,
+        waker: Arc::clone(&waker),
+    };
+    let order = reactor::Order {
+        config,
+        first,
+        commands: to_do,
+        patient,
+        interrupted: Arc::new(AtomicBool::new(false)),
+    };
+    let thread = std::thread::Builder::new()
+        .name("engine".to_owned())
+        .spawn(move || reactor::run(poll, &waker, order, outbox))?;
+    Ok((sender, thread))
 }
 
 impl Drop for Engine {

@@ -2,65 +2,158 @@
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::{Duration, Instant};
+
+use columba_core::units::Timestamp;
 
 use super::message::{Event, GetEvent};
 
 /// When so many wait, the engine stops reading from the server.
 const HOLD_AT: usize = 1024;
+/// How soon a reader that lags is looked after again.
+const LAG_CHECK: Duration = Duration::from_millis(5);
+/// How long a reader may take for the last events.
+const LAST_EVENTS_FOR: Duration = Duration::from_secs(10);
+
+/// Takes events in batches; see [`Engine::start_batched`](super::Engine::start_batched).
+pub trait EventSink: Send + 'static {
+    /// Takes a batch without blocking.
+    ///
+    /// # Errors
+    /// There is no room now (the batch comes back and is offered again), or nobody reads any more.
+    fn deliver(&mut self, batch: Vec<Event>) -> Result<(), SinkError>;
+}
+
+/// Why an [`EventSink`] took no batch.
+#[derive(Debug)]
+pub enum SinkError {
+    /// There is no room now.
+    Full(Vec<Event>),
+    /// Nobody reads any more: the engine ends.
+    Gone,
+}
+
+/// Where events go.
+enum Out {
+    /// One by one, as soon as there is room.
+    Each(SyncSender<Event>),
+    /// Together, no more often than `every`.
+    Batches {
+        sink: Box<dyn EventSink>,
+        every: Duration,
+        next_at: Timestamp,
+    },
+}
 
 /// Takes events and passes them on as the reader takes them.
-#[derive(Debug)]
 pub(super) struct Outbox {
-    out: SyncSender<Event>,
+    out: Out,
     waiting: VecDeque<Event>,
+    lagging: bool,
     gone: bool,
 }
 
 impl Outbox {
+    /// Events go out one by one.
     pub(super) fn new(out: SyncSender<Event>) -> Self {
+        Self::to(Out::Each(out))
+    }
+
+    /// Events go out in batches; the first one after a quiet time at once.
+    pub(super) fn batched(sink: Box<dyn EventSink>, every: Duration) -> Self {
+        Self::to(Out::Batches {
+            sink,
+            every,
+            next_at: Timestamp::ZERO,
+        })
+    }
+
+    fn to(out: Out) -> Self {
         Self {
             out,
             waiting: VecDeque::new(),
+            lagging: false,
             gone: false,
         }
     }
 
-    /// Tells an event, now or as soon as the reader has room. Progress is not kept: newer follows.
+    /// Takes an event; [`flush`](Self::flush) passes it on. Newer progress and samples replace older ones.
     pub(super) fn tell(&mut self, event: Event) {
-        let fleeting = matches!(
-            event,
+        if self.gone {
+            return;
+        }
+        let older = match &event {
             Event::Get {
+                request,
                 event: GetEvent::Progress(_),
-                ..
-            }
-        );
-        if !fleeting || self.waiting.is_empty() {
-            self.waiting.push_back(event);
-            self.flush();
+            } => self.waiting.iter_mut().rev().find(|waiting| {
+                matches!(waiting, Event::Get { request: other, event: GetEvent::Progress(_) } if other == request)
+            }),
+            // Sums of an interval: only a reader that lags loses some.
+            Event::Network(_) if self.lagging => self
+                .waiting
+                .iter_mut()
+                .rev()
+                .find(|waiting| matches!(waiting, Event::Network(_))),
+            _ => None,
+        };
+        match older {
+            Some(older) => *older = event,
+            None => self.waiting.push_back(event),
         }
     }
 
-    /// Passes on what the reader has room for.
-    pub(super) fn flush(&mut self) {
-        while let Some(event) = self.waiting.pop_front() {
-            match self.out.try_send(event) {
-                Ok(()) => {}
-                Err(TrySendError::Full(event)) => {
-                    self.waiting.push_front(event);
+    /// Passes on what the reader has room for, if it is time.
+    pub(super) fn flush(&mut self, now: Timestamp) {
+        self.lagging = false;
+        match &mut self.out {
+            Out::Each(out) => {
+                while let Some(event) = self.waiting.pop_front() {
+                    match out.try_send(event) {
+                        Ok(()) => {}
+                        Err(TrySendError::Full(event)) => {
+                            self.waiting.push_front(event);
+                            self.lagging = true;
+                            return;
+                        }
+                        Err(TrySendError::Disconnected(_)) => return self.give_up(),
+                    }
+                }
+            }
+            Out::Batches {
+                sink,
+                every,
+                next_at,
+            } => {
+                if self.waiting.is_empty() || now < *next_at {
                     return;
                 }
-                Err(TrySendError::Disconnected(_)) => {
-                    self.gone = true;
-                    self.waiting.clear();
-                    return;
+                match sink.deliver(self.waiting.drain(..).collect()) {
+                    Ok(()) => *next_at = now + *every,
+                    Err(SinkError::Full(batch)) => {
+                        self.waiting = batch.into();
+                        self.lagging = true;
+                    }
+                    Err(SinkError::Gone) => self.give_up(),
                 }
             }
         }
     }
 
-    /// Whether events wait, for which no wake-up comes.
-    pub(super) fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+    fn give_up(&mut self) {
+        self.gone = true;
+        self.waiting.clear();
+    }
+
+    /// When [`flush`](Self::flush) has something to do, for which no wake-up comes.
+    pub(super) fn deadline(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        Some(match &self.out {
+            Out::Batches { next_at, .. } if !self.lagging => *next_at,
+            Out::Batches { .. } | Out::Each(_) => now + LAG_CHECK,
+        })
     }
 
     /// Whether the reader lags so far behind that nothing more should be read.
@@ -74,10 +167,25 @@ impl Outbox {
     }
 
     /// Passes on everything that waits, blocking; for the end.
-    pub(super) fn drain(mut self) {
-        while let Some(event) = self.waiting.pop_front() {
-            if self.out.send(event).is_err() {
-                return;
+    pub(super) fn drain(self) {
+        match self.out {
+            Out::Each(out) => {
+                for event in self.waiting {
+                    if out.send(event).is_err() {
+                        return;
+                    }
+                }
+            }
+            Out::Batches { mut sink, .. } => {
+                let give_up_at = Instant::now() + LAST_EVENTS_FOR;
+                let mut batch: Vec<Event> = self.waiting.into();
+                while let Err(SinkError::Full(again)) = sink.deliver(batch) {
+                    if Instant::now() >= give_up_at {
+                        return;
+                    }
+                    batch = again;
+                    std::thread::sleep(LAG_CHECK);
+                }
             }
         }
     }
@@ -87,31 +195,102 @@ impl Outbox {
 mod tests {
     use super::*;
     use crate::engine::message::GetProgress;
-    use std::sync::mpsc::sync_channel;
+    use std::sync::mpsc::{Receiver, sync_channel};
+
+    fn progress(done_bytes: u64) -> Event {
+        Event::Get {
+            request: 1,
+            event: GetEvent::Progress(GetProgress {
+                done_bytes,
+                ..GetProgress::default()
+            }),
+        }
+    }
 
     #[test]
-    fn events_wait_in_order_and_progress_does_not() {
+    fn events_wait_in_order_and_only_the_newest_progress_does() {
         let (out, read) = sync_channel(1);
         let mut outbox = Outbox::new(out);
         for number in 0..3 {
             outbox.tell(Event::Stats(number.to_string()));
-            outbox.tell(Event::Stats(number.to_string()));
-            outbox.tell(Event::Get {
-                request: 1,
-                event: GetEvent::Progress(GetProgress::default()),
+            outbox.tell(progress(number));
+        }
+        let now = Timestamp::ZERO;
+        outbox.flush(now);
+        assert!(outbox.deadline(now) > Some(now));
+        let mut seen = Vec::new();
+        while let Ok(event) = read.try_recv() {
+            seen.push(match event {
+                Event::Stats(text) => text,
+                Event::Get {
+                    event: GetEvent::Progress(progress),
+                    ..
+                } => format!("progress {}", progress.done_bytes),
+                other => panic!("{other:?}"),
             });
+            outbox.flush(now);
         }
-        assert!(outbox.is_waiting());
-        for number in [0, 0, 1, 1, 2, 2] {
-            let Ok(Event::Stats(text)) = read.try_recv() else {
-                panic!("statistics only");
-            };
-            assert_eq!(text, number.to_string());
-            outbox.flush();
-        }
-        assert!(!outbox.is_waiting());
+        assert_eq!(seen, ["0", "progress 2", "1", "2"]);
+        assert_eq!(outbox.deadline(now), None);
         drop(read);
         outbox.tell(Event::Users(Vec::new()));
+        outbox.flush(now);
+        assert!(outbox.is_gone());
+    }
+
+    struct Channel(SyncSender<Vec<Event>>);
+
+    impl EventSink for Channel {
+        fn deliver(&mut self, batch: Vec<Event>) -> Result<(), SinkError> {
+            self.0.try_send(batch).map_err(|error| match error {
+                TrySendError::Full(batch) => SinkError::Full(batch),
+                TrySendError::Disconnected(_) => SinkError::Gone,
+            })
+        }
+    }
+
+    fn batched() -> (Outbox, Receiver<Vec<Event>>) {
+        let (out, read) = sync_channel(1);
+        let every = Duration::from_millis(100);
+        (Outbox::batched(Box::new(Channel(out)), every), read)
+    }
+
+    #[test]
+    fn batches_come_ten_times_a_second_and_the_first_at_once() {
+        let (mut outbox, read) = batched();
+        let at = |millis| Timestamp::ZERO + Duration::from_millis(millis);
+        let mut batches = Vec::new();
+        for millis in 0..1000 {
+            outbox.tell(Event::Stats(millis.to_string()));
+            outbox.flush(at(millis));
+            if let Ok(batch) = read.try_recv() {
+                batches.push(batch.len());
+            }
+        }
+        assert_eq!(batches.len(), 10);
+        assert_eq!(batches[..3], [1, 100, 100]);
+        assert_eq!(outbox.deadline(at(999)), Some(at(1000)));
+    }
+
+    #[test]
+    fn a_full_sink_loses_nothing_and_a_gone_one_ends_it() {
+        let (mut outbox, read) = batched();
+        let at = |millis| Timestamp::ZERO + Duration::from_millis(millis);
+        for millis in [0, 200, 400] {
+            outbox.tell(Event::Stats(millis.to_string()));
+            outbox.flush(at(millis));
+        }
+        assert_eq!(outbox.deadline(at(400)), Some(at(405)));
+        assert_eq!(read.try_recv().unwrap().len(), 1);
+        outbox.flush(at(405));
+        assert_eq!(read.try_recv().unwrap().len(), 2);
+        outbox.tell(progress(1));
+        outbox.drain();
+        assert_eq!(read.recv().unwrap().len(), 1);
+        let (mut outbox, read) = batched();
+        drop(read);
+        outbox.tell(progress(1));
+        outbox.flush(at(0));
         assert!(outbox.is_gone());
     }
 }

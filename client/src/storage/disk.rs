@@ -56,10 +56,9 @@ impl DiskStorage {
     }
 
     /// The name for a new file, or the one that stays (`Err` in the inner result).
-    fn choose_target(&self, relative: &Path) -> Result<Result<PathBuf, PathBuf>, StorageError> {
-        let wanted = self.folder.join(relative);
+    fn choose_target(&self, wanted: &Path) -> Result<Result<PathBuf, PathBuf>, StorageError> {
         for number in 0..MAX_NAMES {
-            let target = paths::numbered(&wanted, number);
+            let target = paths::numbered(wanted, number);
             let mut claims = claimed(&self.claims);
             let ours = claims.contains(&target);
             let there = target.symlink_metadata();
@@ -79,19 +78,20 @@ impl DiskStorage {
             claims.insert(target.clone());
             return Ok(Ok(target));
         }
-        Err(StorageError::Exists { target: wanted })
+        Err(StorageError::Exists {
+            target: wanted.to_path_buf(),
+        })
     }
 
-    /// Makes the folders above the target, none of them through a symlink.
-    fn make_folders(&self, relative: &Path) -> Result<(), StorageError> {
+    /// Makes the folders above the target, none of those below `root` through a symlink.
+    fn make_folders(&self, root: &Path, relative: &Path) -> Result<(), StorageError> {
         let parent = relative.parent().unwrap_or_else(|| Path::new(""));
         let mut entered = self.entered.lock().unwrap_or_else(PoisonError::into_inner);
-        if entered.contains(parent) {
+        if entered.contains(&root.join(parent)) {
             return Ok(());
         }
-        std::fs::create_dir_all(&self.folder)
-            .map_err(|error| StorageError::io("create", &self.folder, error))?;
-        let mut folder = self.folder.clone();
+        std::fs::create_dir_all(root).map_err(|error| StorageError::io("create", root, error))?;
+        let mut folder = root.to_path_buf();
         for component in parent {
             folder.push(component);
             match std::fs::create_dir(&folder) {
@@ -106,7 +106,7 @@ impl DiskStorage {
                 Err(error) => return Err(StorageError::io("create", &folder, error)),
             }
         }
-        entered.insert(parent.to_path_buf());
+        entered.insert(root.join(parent));
         Ok(())
     }
 }
@@ -119,8 +119,9 @@ impl Storage for DiskStorage {
     ) -> Result<Preparation, StorageError> {
         segment_count(request.size_bytes)
             .map_err(|error| StorageError::io("store", &request.relative, error))?;
-        self.make_folders(&request.relative)?;
-        let target = match self.choose_target(&request.relative)? {
+        let root = request.folder.as_deref().unwrap_or(&self.folder);
+        self.make_folders(root, &request.relative)?;
+        let target = match self.choose_target(&root.join(&request.relative))? {
             Ok(target) => target,
             Err(target) => return Ok(Preparation::Skip { target }),
         };
@@ -131,6 +132,8 @@ impl Storage for DiskStorage {
             size_bytes: request.size_bytes,
             opened: OnceLock::new(),
             published: AtomicBool::new(false),
+            discarded: AtomicBool::new(false),
+            elsewhere: request.folder.is_some(),
             claims: Arc::clone(&self.claims),
         };
         let have = if request.size_bytes > SMALL_FILE_BYTES {
@@ -170,6 +173,9 @@ struct DiskPart {
     /// The part file; a small file has none until it is staged.
     opened: OnceLock<OpenPart>,
     published: AtomicBool,
+    discarded: AtomicBool,
+    /// In another folder than the storage's own.
+    elsewhere: bool,
     claims: Claims,
 }
 
@@ -387,6 +393,14 @@ impl Part for DiskPart {
             .map_err(|error| StorageError::io("sync", self.shown_path(), error))
     }
 
+    fn is_synced_with_all(&self) -> bool {
+        !self.elsewhere
+    }
+
+    fn discard(&self) {
+        self.discarded.store(true, Ordering::Relaxed);
+    }
+
     fn publish(&self) -> Result<PathBuf, StorageError> {
         let part = self
             .part()
@@ -411,10 +425,14 @@ impl Drop for DiskPart {
         }
         if let Some(part) = part {
             claims.remove(&part.path);
-            let resumable = part.map.as_ref().is_some_and(|map| map.exists());
+            let discarded = *self.discarded.get_mut();
+            let resumable = !discarded && part.map.as_ref().is_some_and(|map| map.exists());
             if !resumable && !published {
                 // Nothing of it is of use to a later run. Published, the path may be another's.
                 let _ = std::fs::remove_file(&part.path);
+                if let Some(map) = &part.map {
+                    let _ = std::fs::remove_file(map);
+                }
             }
         }
     }

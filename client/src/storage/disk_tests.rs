@@ -10,6 +10,7 @@ fn content(size: usize) -> Vec<u8> {
 
 fn request(name: &str, size: usize) -> FileRequest {
     FileRequest {
+        folder: None,
         relative: PathBuf::from(name),
         size_bytes: size as u64,
         version: [1; 16],
@@ -290,4 +291,29 @@ fn rehashing_stops_when_interrupted() {
         storage.prepare(&request, &interrupted),
         Err(StorageError::Interrupted)
     ));
+}
+
+#[test]
+fn another_folder_takes_single_files_and_a_discarded_part_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let storage = DiskStorage::new(folder.path().to_path_buf(), Existing::Refuse);
+    let data = content(2 * MIB);
+    let mut elsewhere = request("sub/a", data.len());
+    elsewhere.folder = Some(other.path().to_path_buf());
+    let (part, _) = prepare(&storage, &elsewhere).unwrap();
+    assert!(!part.is_synced_with_all());
+    part.write_at(0, &data).unwrap();
+    part.checkpoint(&values(&data)[..1]).unwrap();
+    assert_eq!(entries(&other.path().join("sub")).len(), 2);
+    part.discard();
+    drop(part);
+    assert!(entries(&other.path().join("sub")).is_empty());
+    let (part, have) = prepare(&storage, &elsewhere).unwrap();
+    assert!(have.is_empty());
+    part.write_at(0, &data).unwrap();
+    let published = publish(&storage, part, None);
+    let target = other.path().join("sub/a");
+    assert!(matches!(published, Published::At(path) if path == target));
+    assert!(entries(folder.path()).is_empty());
 }

@@ -42,13 +42,14 @@ pub fn finish_batch(storage: &dyn Storage, batch: &[Finished]) -> Vec<Published>
         Ok(false)
     };
     // When the one call fails, each file is told by its own sync whether it is concerned.
-    if !matches!(synced, Ok(true)) {
-        for (file, result) in batch.iter().zip(&mut results) {
-            if result.is_ok()
-                && let Err(error) = file.part.sync()
-            {
-                *result = Err(Published::Failed(error));
-            }
+    let all = matches!(synced, Ok(true));
+    for (file, result) in batch.iter().zip(&mut results) {
+        let synced = all && file.part.is_synced_with_all();
+        if !synced
+            && result.is_ok()
+            && let Err(error) = file.part.sync()
+        {
+            *result = Err(Published::Failed(error));
         }
     }
     let mut published: Vec<Published> = batch

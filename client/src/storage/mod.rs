@@ -92,6 +92,8 @@ pub enum Existing {
 pub struct FileRequest {
     /// Path below the download folder, already checked by [`paths`].
     pub relative: PathBuf,
+    /// Another download folder than the storage's own.
+    pub folder: Option<PathBuf>,
     /// Size in bytes.
     pub size_bytes: u64,
     /// The server's tag for this state of the file.
@@ -149,6 +151,12 @@ pub trait Part: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the system says; the download ends with it.
     fn sync(&self) -> Result<(), StorageError>;
+    /// Whether [`Storage::sync_all`] makes this part durable, too.
+    fn is_synced_with_all(&self) -> bool {
+        true
+    }
+    /// The download was given up: nothing of it is to stay when the part is dropped.
+    fn discard(&self) {}
     /// Moves the verified file to its name, as the last step. Returns where it is.
     ///
     /// # Errors

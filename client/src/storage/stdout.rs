@@ -184,6 +184,7 @@ mod tests {
 
     fn fetch(storage: &PipeStorage, size_bytes: u64) -> Arc<dyn Part> {
         let request = FileRequest {
+            folder: None,
             relative: "a".into(),
             size_bytes,
             version: [0; 16],

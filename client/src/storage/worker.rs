@@ -276,6 +276,7 @@ mod tests {
         let worker = Worker::start("test", storage, 2000, interrupted, notify).unwrap();
         for number in 0..1000u32 {
             let request = FileRequest {
+                folder: None,
                 relative: format!("f/{number}").into(),
                 size_bytes: 4,
                 version: [0; 16],

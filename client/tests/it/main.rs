@@ -13,3 +13,4 @@ mod get;
 mod real;
 mod scripted;
 mod support;
+mod window;

@@ -260,6 +260,8 @@ fn several_downloads_in_one_chat() {
             request,
             names,
             target: None,
+            folder: None,
+            roots: Vec::new(),
         };
         engine.commands().send(get).unwrap();
         for event in engine.events() {

@@ -440,6 +440,7 @@ impl Server {
                     name: hello.name,
                     sequence: self.sequence,
                     time_ms: 1,
+                    history: None,
                 }));
             }
             Frame::Open(open) => {

@@ -1,6 +1,7 @@
 //! The frames, as borrowed types: a decoded frame points into the buffer it came from.
 
 use super::ControlError;
+use crate::stats::PathReport;
 
 /// Who sends a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +133,9 @@ pub enum Frame<'a> {
         /// One line for the person.
         text: &'a str,
     },
+    /// 0x8e: how the server's sending goes; only to clients that offered
+    /// [`features::PATH_REPORT`](super::features::PATH_REPORT).
+    PathReport(PathReport),
 }
 
 /// A client's first frame.
@@ -150,6 +154,27 @@ pub struct Hello<'a> {
     pub password: &'a str,
     /// The client's name and version, for logs.
     pub software: &'a str,
+    /// What it heard last of a chat it was in before; present exactly with
+    /// [`features::RETURNS`](super::features::RETURNS).
+    pub returns: Option<Heard>,
+}
+
+/// How far somebody has heard a chat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// The chat's number, from [`Welcome::history`].
+    pub chat: u64,
+    /// The last message of it.
+    pub sequence: u64,
+}
+
+/// What a server keeps of its chat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct History {
+    /// Number of this chat: another one after the server's restart, when messages count from 1 again.
+    pub chat: u64,
+    /// Messages since the client was there last that are not kept any more; those that are kept follow.
+    pub missed: u64,
 }
 
 impl std::fmt::Debug for Hello<'_> {
@@ -161,6 +186,7 @@ impl std::fmt::Debug for Hello<'_> {
             .field("purpose", &self.purpose)
             .field("name", &self.name)
             .field("software", &self.software)
+            .field("returns", &self.returns)
             .finish_non_exhaustive()
     }
 }
@@ -230,6 +256,8 @@ pub struct Welcome<'a> {
     pub sequence: u64,
     /// The server's time, milliseconds since the Unix epoch.
     pub time_ms: u64,
+    /// What it keeps of the chat; present exactly with [`features::HISTORY`](super::features::HISTORY).
+    pub history: Option<History>,
 }
 
 /// Something was refused or has gone wrong.
@@ -375,6 +403,7 @@ impl Frame<'_> {
             Self::Grant(_) => kind::GRANT,
             Self::Offer { .. } => kind::OFFER,
             Self::Ended { .. } => kind::ENDED,
+            Self::PathReport(_) => kind::PATH_REPORT,
         }
     }
 }

@@ -6,12 +6,13 @@
 //! - `limits`: every bound of the protocol, asserted against the others.
 //! - `error`: the codes of [`Frame::Error`] and [`Frame::Ended`], and what can be wrong with received bytes.
 //! - `frame`: the frames, as borrowed types.
-//! - `codec`: one frame's body to and from bytes.
+//! - `codec`, `encode`: one frame's body from and to bytes.
 //! - `decoder`: a byte stream cut into frames, judged from the header before anything is stored.
 //! - `paging`: long lists split over several frames.
 
 mod codec;
 mod decoder;
+mod encode;
 mod error;
 mod frame;
 pub mod limits;
@@ -20,16 +21,26 @@ mod paging;
 pub use decoder::{FrameDecoder, Framing};
 pub use error::{ControlError, EncodeError, ParseError};
 pub use frame::{
-    ErrorFrame, FileEntry, Frame, Grant, Hello, Message, OfferEntry, Open, Policy, Purpose,
-    SegmentRange, Side, StartEntry, Welcome, Whispered,
+    ErrorFrame, FileEntry, Frame, Grant, Heard, Hello, History, Message, OfferEntry, Open, Policy,
+    Purpose, SegmentRange, Side, StartEntry, Welcome, Whispered,
 };
 pub use paging::{WireSize, pages};
 
 /// The version this build speaks; the first frame each way carries it.
 pub const PROTOCOL_VERSION: u16 = 1;
 
-/// Optional features this build offers, one bit each. None is defined yet; unknown bits are ignored by both sides.
-pub const FEATURES: u32 = 0;
+/// Optional features, one bit each, in Hello and Welcome; unknown bits are ignored by both sides.
+pub mod features {
+    /// The client takes, and the server sends, [`PathReport`](crate::stats::PathReport)s.
+    pub const PATH_REPORT: u32 = 1;
+    /// The client takes [`History`](super::History) in its Welcome; the server's Welcome holds it.
+    pub const HISTORY: u32 = 1 << 1;
+    /// The Hello ends with [`Heard`](super::Heard). Only to servers that offered [`HISTORY`] before.
+    pub const RETURNS: u32 = 1 << 2;
+}
+
+/// The optional features this build offers.
+pub const FEATURES: u32 = features::PATH_REPORT | features::HISTORY;
 
 /// The first four bytes of a Hello: anything else is no Columba client.
 pub const MAGIC: u32 = u32::from_be_bytes(*b"CLMB");

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
+use super::limited::LimitClock;
 use super::path::{Candidate, token_of};
 use super::send_stream::{Blocked, SendStream};
 use super::source::SourceKey;
@@ -164,6 +165,7 @@ pub struct ServerAssociation {
     pub(crate) next_skip: u64,
     pub(crate) keep_alive: Timestamp,
     pub(crate) last_received: Timestamp,
+    pub(crate) limits: LimitClock,
     pub(crate) stats: SenderStats,
     pub(crate) drops: DropCounters,
 }
@@ -257,6 +259,7 @@ impl ServerAssociation {
             next_skip: first_skip,
             keep_alive: now + KEEP_ALIVE,
             last_received: now,
+            limits: LimitClock::new(now),
             stats: SenderStats::default(),
             drops: DropCounters::default(),
             config,

@@ -1,10 +1,11 @@
 //! The sending side of an association: handshake, streams, recovery, trains of packets.
 //!
 //! [`association`] holds the state and the handshake, [`acks`] what an ACK does, [`transmit`] what goes out,
-//! [`timers`] what time does, [`send_stream`] which cells of a file are next. [`source`] is the seam to the files.
+//! [`limited`] what holds it back, [`timers`] what time does, [`send_stream`] which cells of a file are next. [`source`] is the seam to the files.
 
 mod acks;
 pub mod association;
+mod limited;
 mod packets;
 mod path;
 mod pick;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use columba_core::congestion::{Algorithm, UnknownAlgorithm};
+use columba_core::values::parse_rate;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
@@ -144,7 +145,7 @@ struct ServeArgs {
     #[arg(long, value_name = "N", env = "COLUMBA_MAX_TRANSFERS")]
     max_transfers: Option<usize>,
     /// Limit of all transfers together, like 100mbit [default: none]
-    #[arg(long, value_name = "RATE", env = "COLUMBA_RATE_LIMIT", value_parser = values::rate)]
+    #[arg(long, value_name = "RATE", env = "COLUMBA_RATE_LIMIT", value_parser = parse_rate)]
     rate_limit: Option<u64>,
     /// Messages and requests per second of one user, 0 for no limit [default: 2000]
     #[arg(long, value_name = "N", env = "COLUMBA_MESSAGE_LIMIT")]
@@ -300,7 +301,9 @@ fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAd
 }
 
 fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    as_written(deserializer, values::rate)
+    as_written(deserializer, |text| {
+        parse_rate(text).map_err(|error| error.to_string())
+    })
 }
 
 fn congestion<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Algorithm>, D::Error> {

@@ -2,17 +2,21 @@
 //!
 //! The lobby calls a [`Post`] to have frames delivered. A frame for many is encoded once and shared.
 
+mod history;
 mod presence;
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
 use columba_core::chat::{NameKey, TextError, check_name, check_text};
-use columba_core::control::{ControlError, Frame, Framing, Message, Whispered, pages};
+use columba_core::control::{
+    ControlError, Frame, Framing, Heard, History as Kept, Message, Whispered, pages,
+};
 use columba_core::units::Timestamp;
 
 use crate::names::{Claim, KeyFingerprint, NameRegistry};
 use crate::slots::SlotId;
+use history::History;
 use presence::Presence;
 
 /// Where the lobby puts frames.
@@ -83,24 +87,23 @@ pub struct Lobby {
     place: HashMap<SlotId, usize>,
     by_key: HashMap<NameKey, SlotId>,
     presence: Presence,
-    /// Number of the last message.
-    sequence: u64,
+    history: History,
     /// The pages of the user list, until somebody comes or goes.
     user_list: Option<Vec<Bytes>>,
     counts: LobbyCounts,
 }
 
 impl Lobby {
-    /// An empty chat whose clients read frames in this framing.
+    /// An empty chat whose clients read frames in this framing; `chat` tells it from any other.
     #[must_use]
-    pub fn new(framing: Framing) -> Self {
+    pub fn new(framing: Framing, chat: u64) -> Self {
         Self {
             framing,
             members: Vec::new(),
             place: HashMap::new(),
             by_key: HashMap::new(),
             presence: Presence::default(),
-            sequence: 0,
+            history: History::new(chat),
             user_list: None,
             counts: LobbyCounts::default(),
         }
@@ -109,7 +112,24 @@ impl Lobby {
     /// Number of the last message to everybody.
     #[must_use]
     pub fn sequence(&self) -> u64 {
-        self.sequence
+        self.history.sequence()
+    }
+
+    /// What a Welcome says of what is kept, to somebody who heard so much of a chat.
+    #[must_use]
+    pub fn history(&self, heard: Option<Heard>) -> Kept {
+        Kept {
+            chat: self.history.chat(),
+            missed: heard.map_or(0, |heard| self.history.missed(heard)),
+        }
+    }
+
+    /// Sends what was said since then and is kept, in order.
+    pub fn replay(&mut self, to: SlotId, heard: Heard, post: &mut impl Post) {
+        for frame in self.history.kept(heard) {
+            post.deliver(to, frame);
+            self.counts.deliveries += 1;
+        }
     }
 
     /// How many users are in the chat.
@@ -252,16 +272,16 @@ impl Lobby {
         if self.presence.is_unannounced(&self.members[place].name) {
             self.announce(moment, post);
         }
-        self.sequence += 1;
         self.counts.messages += 1;
         let message = Frame::Message(Message {
-            sequence: self.sequence,
+            sequence: self.history.sequence() + 1,
             time_ms: moment.unix_ms,
             from: &self.members[place].name,
             text: &text,
         });
         let frame = encode(&message, self.framing);
         self.broadcast(&frame, post);
+        self.history.push(frame);
         Ok(())
     }
 

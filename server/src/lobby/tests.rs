@@ -61,7 +61,7 @@ struct Room {
 impl Room {
     fn new() -> Self {
         Self {
-            lobby: Lobby::new(Framing::Tls),
+            lobby: Lobby::new(Framing::Tls, 7),
             names: NameRegistry::in_memory(),
             ids: Slots::default(),
             boxes: Boxes::default(),
@@ -291,4 +291,26 @@ fn the_user_list_is_sorted_paged_and_current() {
             .skip(1)
             .all(|page| page.ends_with("false"))
     );
+}
+
+#[test]
+fn who_comes_back_hears_what_was_said_meanwhile() {
+    let mut room = Room::new();
+    let a = room.join("alice", None).expect("free");
+    room.announce();
+    for text in ["one", "two", "three"] {
+        room.lobby
+            .say(a, text, room.moment, &mut room.boxes)
+            .expect("in the chat");
+    }
+    room.boxes.0.clear();
+    let b = room.join("bob", None).expect("free");
+    let heard = Heard {
+        chat: 7,
+        sequence: 1,
+    };
+    assert_eq!(room.lobby.history(Some(heard)), Kept { chat: 7, missed: 0 });
+    room.lobby.replay(b, heard, &mut room.boxes);
+    assert_eq!(room.boxes.read(b), ["2 alice: two", "3 alice: three"]);
+    assert!(room.boxes.read(a).is_empty());
 }

@@ -174,7 +174,8 @@ impl Reactor {
             | Frame::StatsReport { .. }
             | Frame::Grant(_)
             | Frame::Offer { .. }
-            | Frame::Ended { .. } => {}
+            | Frame::Ended { .. }
+            | Frame::PathReport(_) => {}
         }
     }
 

@@ -3,6 +3,7 @@
 use columba_core::control::limits::MAX_GET_NAMES;
 use columba_core::control::{
     ControlError, FEATURES, Frame, Hello, Open, PROTOCOL_VERSION, Purpose, StartEntry, Welcome,
+    features,
 };
 
 use super::Reactor;
@@ -22,6 +23,7 @@ impl Reactor {
             .peer_key_fingerprint()
             .map(|fingerprint| *fingerprint.as_bytes());
         connection.key = key;
+        connection.features = hello.features;
         let address = connection.address;
         if let Err(refusal) = self.access.check(key, hello.password) {
             tracing::info!(client = %address, code = ?refusal.code, "a client was not admitted");
@@ -47,6 +49,8 @@ impl Reactor {
             }
         }
         self.clients.admit(id);
+        let history = (hello.purpose == Purpose::Chat && hello.features & features::HISTORY != 0)
+            .then(|| self.lobby.history(hello.returns));
         let name = self.lobby.name_of(id).unwrap_or_default();
         tracing::debug!(client = %address, name, "a client was admitted");
         let welcome = Frame::Welcome(Welcome {
@@ -56,12 +60,16 @@ impl Reactor {
             name,
             sequence: self.lobby.sequence(),
             time_ms: self.unix_ms,
+            history,
         });
         self.clients.send(id, &welcome);
+        if let (Some(_), Some(heard)) = (history, hello.returns) {
+            self.lobby.replay(id, heard, &mut self.clients);
+        }
     }
 
     pub(super) fn on_say(&mut self, id: SlotId, text: &str) {
-        self.said_at.get_or_insert(self.now);
+        self.said_at.get_or_insert(self.readable_since);
         let said = self.lobby.say(id, text, self.moment(), &mut self.clients);
         self.refuse_failed(id, said);
     }
@@ -162,10 +170,13 @@ impl Reactor {
                 .clients
                 .refuse(id, ControlError::TooManyTransfers, 0, text);
         }
-        match self
-            .transfers
-            .open(self.now, id, connection.address.ip(), open)
-        {
+        match self.transfers.open(
+            self.now,
+            id,
+            connection.address.ip(),
+            open,
+            connection.features & features::PATH_REPORT != 0,
+        ) {
             Ok(grant) => {
                 if let Some(connection) = self.clients.get_mut(id) {
                     connection.association = Some(grant.association);

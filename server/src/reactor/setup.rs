@@ -95,7 +95,7 @@ impl Reactor {
             started: Instant::now(),
             acceptor: Some(sockets.acceptor),
             clients: Clients::new(framing, now),
-            lobby: Lobby::new(framing),
+            lobby: Lobby::new(framing, new_chat_number()?),
             names,
             saved_at: None,
             access,
@@ -106,6 +106,7 @@ impl Reactor {
             transfers: open_transfers(config, now, sockets.udp, folder, mailbox)?,
             notices: Vec::new(),
             histograms: open_histograms(config, now)?,
+            readable_since: now,
             said_at: None,
             too_fast: 0,
             side: Side::default(),
@@ -120,6 +121,14 @@ impl Reactor {
         };
         Ok((reactor, waker))
     }
+}
+
+/// Tells this chat from the one before a restart.
+fn new_chat_number() -> Result<u64, ServerError> {
+    let mut bytes = [0; 8];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| io::Error::other("the system gives no random bytes"))?;
+    Ok(u64::from_be_bytes(bytes))
 }
 
 /// What clients come to.

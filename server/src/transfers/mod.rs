@@ -25,6 +25,7 @@ use columba_core::limits::{
 };
 use columba_core::protection::Secrets;
 use columba_core::server::{self, AssociationConfig};
+use columba_core::stats::{LimitedBy, PathReport};
 use columba_core::units::Timestamp;
 use columba_net::udp::{RecvBatch, SendOutcome, SendTrain, UdpSocket};
 
@@ -44,9 +45,14 @@ const RECV_BUDGET: usize = 8;
 /// How long to wait when the kernel has no memory for packets.
 const NO_BUFFERS_PAUSE: Duration = Duration::from_millis(1);
 
+/// How often a client is told how the sending goes.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
 /// What clients have to be told.
 #[derive(Debug)]
 pub(crate) enum Notice {
+    /// How the sending to a client goes.
+    Report { client: SlotId, report: PathReport },
     /// A stream ended before it was complete.
     Ended {
         /// The client, if its control connection is still there.
@@ -70,6 +76,8 @@ struct Known {
     streams: HashMap<u32, Timestamp>,
     /// Streams that are still being sent.
     sending: usize,
+    /// The client wants to be told how the sending goes.
+    reports: bool,
 }
 
 /// What transfers are told at the start.
@@ -101,6 +109,10 @@ pub(crate) struct Transfers {
     allowance: Option<Allowance>,
     options: TransferOptions,
     counts: TransferCounts,
+    /// When clients are told next how the sending goes.
+    report_at: Timestamp,
+    /// How long the batches of this turn took.
+    pub(crate) batch_spans: Vec<Duration>,
 }
 
 impl Transfers {
@@ -125,6 +137,8 @@ impl Transfers {
             allowance: options.rate_limit.map(|rate| Allowance::new(rate, now)),
             options,
             counts: TransferCounts::default(),
+            report_at: now + REPORT_EVERY,
+            batch_spans: Vec::with_capacity(RECV_BUDGET),
         }
     }
 
@@ -164,6 +178,7 @@ impl Transfers {
         client: SlotId,
         peer: IpAddr,
         open: &Open,
+        reports: bool,
     ) -> Result<Grant, Refusal> {
         if self.endpoint.len() >= self.options.max_transfers {
             let text = "as many transfers run as this server admits: try again later";
@@ -185,6 +200,7 @@ impl Transfers {
                 client,
                 streams: HashMap::new(),
                 sending: 0,
+                reports,
             },
         );
         self.counts.opened += 1;
@@ -350,8 +366,8 @@ impl Transfers {
         self.blocked = false;
     }
 
-    /// Handles received datagrams, within a budget.
-    pub(crate) fn receive(&mut self, now: Timestamp) {
+    /// Handles received datagrams, within a budget; how long each batch took goes to `batch_spans`.
+    pub(crate) fn receive(&mut self, now: Timestamp, clock: impl Fn() -> Timestamp) {
         for _ in 0..RECV_BUDGET {
             if !self.readable {
                 return;
@@ -368,6 +384,7 @@ impl Transfers {
                     return;
                 }
             }
+            let began = clock();
             for mut train in self.batch.iter_mut() {
                 let (from, ecn) = (train.from, train.ecn);
                 for datagram in train.datagrams() {
@@ -375,16 +392,21 @@ impl Transfers {
                     self.endpoint.handle_datagram(now, from, ecn, datagram);
                 }
             }
+            self.batch_spans.push(clock() - began);
         }
     }
 
-    /// Sends what may be sent, within a budget. `clock` gives the time of each train.
-    pub(crate) fn transmit(&mut self, clock: impl Fn() -> Timestamp) {
-        for _ in 0..TRAIN_BUDGET {
+    /// Sends what may be sent, within a budget: a number of trains, of which none but the first begins after `until`.
+    /// `clock` gives the time of each train.
+    pub(crate) fn transmit(&mut self, until: Option<Timestamp>, clock: impl Fn() -> Timestamp) {
+        for train in 0..TRAIN_BUDGET {
             if self.blocked || self.retry_at.is_some() {
                 return;
             }
             let now = clock();
+            if train > 0 && until.is_some_and(|until| now >= until) {
+                return;
+            }
             let (outgoing, done) = match self.held.take() {
                 Some(held) => held,
                 None => {
@@ -393,6 +415,7 @@ impl Transfers {
                         .as_mut()
                         .is_some_and(|allowance| !allowance.may_send(now))
                     {
+                        self.endpoint.hold_back(now, LimitedBy::ServerLimit);
                         return;
                     }
                     match self.make_train(now) {
@@ -406,6 +429,7 @@ impl Transfers {
     }
 
     fn make_train(&mut self, now: Timestamp) -> Option<Outgoing> {
+        self.store.set_now(now);
         loop {
             let trips = shrunk_maps();
             let outgoing = self
@@ -477,6 +501,24 @@ impl Transfers {
     pub(crate) fn take_notices(&mut self, now: Timestamp, notices: &mut Vec<Notice>) {
         while let Some(event) = self.endpoint.poll_event() {
             self.on_event(now, event, notices);
+        }
+        if now >= self.report_at {
+            // Whoever sends has turns often enough; nobody is woken for this.
+            self.report_at = now + REPORT_EVERY;
+            self.make_reports(now, notices);
+        }
+    }
+
+    fn make_reports(&mut self, now: Timestamp, notices: &mut Vec<Notice>) {
+        let wanted = self.known.iter().filter(|(_, known)| known.reports);
+        for (&association, known) in wanted {
+            if let Some(mut report) = self.endpoint.report(now, association) {
+                report.server_limit = self.options.rate_limit.unwrap_or(0);
+                notices.push(Notice::Report {
+                    client: known.client,
+                    report,
+                });
+            }
         }
     }
 

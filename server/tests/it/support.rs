@@ -134,6 +134,7 @@ impl TestClient {
             name,
             password,
             software: "test",
+            returns: None,
         }));
     }
 

@@ -21,6 +21,8 @@ const NAMES_PER_GET: usize = 1024;
 const NAME_BYTES_PER_GET: usize = 32 << 10;
 /// Gets that wait for their answer; servers refuse more than twice as many.
 const MAX_UNANSWERED: usize = 32;
+/// No request has this number.
+const NOBODY: u32 = 0;
 /// When a Get is repeated that the server was too busy for.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
@@ -100,9 +102,20 @@ impl Asking {
     }
 
     fn ask_later(&mut self, now: Timestamp, get: u32) {
-        if let Some(again) = self.unanswered.remove(&get) {
+        let again = self.unanswered.remove(&get);
+        if let Some(again) = again.filter(|(request, _)| *request != NOBODY) {
             self.unsent.push_front(again);
             self.not_before = now + AGAIN_AFTER;
+        }
+    }
+
+    /// Asks for this request no more; late answers are nobody's.
+    pub(super) fn forget(&mut self, request: u32) {
+        self.unsent.retain(|(of, _)| *of != request);
+        for (of, _) in self.unanswered.values_mut() {
+            if *of == request {
+                *of = NOBODY;
+            }
         }
     }
 
@@ -122,7 +135,8 @@ impl Transfers {
         let mut ids: Vec<u32> = self.requests.keys().copied().collect();
         ids.sort_unstable();
         for id in ids {
-            if let Some(request) = self.requests.get_mut(&id) {
+            let request = self.requests.get_mut(&id);
+            if let Some(request) = request.filter(|request| !request.cancelled) {
                 request.unanswered = self.asking.add(id, &request.names());
             }
         }
@@ -205,7 +219,7 @@ impl Transfers {
         self.downloads.insert(key, download);
         match refused {
             Some(error) => self.fail(key, error),
-            None => self.waiting.push_back(key),
+            None => self.enqueue(key),
         }
     }
 
@@ -223,14 +237,19 @@ impl Transfers {
                     offered.size.min(MAX_FILE_BYTES),
                     offered.version,
                 );
-                self.waiting.push_back(key);
+                self.enqueue(key);
             }
-            Stage::Waiting => {
+            Stage::Waiting | Stage::Paused if download.part.is_none() => {
                 download.size_bytes = offered.size.min(MAX_FILE_BYTES);
                 download.version = offered.version;
             }
-            Stage::Ready if !same => self.start_over(key),
+            Stage::Ready | Stage::Waiting | Stage::Pausing | Stage::Paused if !same => {
+                self.start_over(key);
+            }
             Stage::Ready
+            | Stage::Waiting
+            | Stage::Pausing
+            | Stage::Paused
             | Stage::Preparing
             | Stage::Running
             | Stage::Finishing
@@ -264,7 +283,8 @@ impl Transfers {
             .copied();
         match known {
             Some(key) => self.fail(key, error),
-            None => self.tell(id, GetEvent::Failed { file, error }),
+            None if self.is_told(id) => self.tell(id, GetEvent::Failed { file, error }),
+            None => {}
         }
         // What concerns names is followed by the offers of the others, the last of which says so.
         let of_names = [

@@ -29,6 +29,10 @@ pub(super) enum Stage {
     Ready,
     /// Comes.
     Running,
+    /// It was paused while it came, and helpers still hold something of it.
+    Pausing,
+    /// It was paused.
+    Paused,
     /// All of it is verified, or (small) about to be; a helper gives it its name.
     Finishing,
     /// It failed, but helpers still hold segments of it.
@@ -154,6 +158,16 @@ impl Download {
         have
     }
 
+    /// What is here counts, and nothing else: it was paused.
+    pub(super) fn settle(&mut self) {
+        if let Some(part) = self.part.clone() {
+            let have = self.verdict.complete().collect();
+            self.prepared(part, have);
+            self.received_bytes = 0;
+            self.bad.clear();
+        }
+    }
+
     /// The segments to ask for; empty for all.
     pub(super) fn missing(&self) -> Vec<SegmentRange> {
         let count = self.segments();
@@ -175,7 +189,8 @@ impl Download {
         at_once: bool,
     ) -> Option<Vec<(u32, ChainingValue)>> {
         let due = at_once || now >= self.checkpoint_at;
-        let running = self.stage == Stage::Running && !self.checkpoint_running;
+        let coming = matches!(self.stage, Stage::Running | Stage::Pausing);
+        let running = coming && !self.checkpoint_running;
         if self.is_small() || !due || !running {
             return None;
         }

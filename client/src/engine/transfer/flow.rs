@@ -30,6 +30,8 @@ pub(super) struct FlowConfig {
 
 /// A granted association and its socket.
 pub(super) struct Flow {
+    /// The association's number.
+    pub(super) id: u32,
     pub(super) association: ClientAssociation,
     pub(super) started: Timestamp,
     socket: UdpSocket,
@@ -38,6 +40,8 @@ pub(super) struct Flow {
     more: bool,
     unsent: u64,
     tuning: CreditTuning,
+    /// What the server may have in flight.
+    credit: u32,
 }
 
 impl Flow {
@@ -81,6 +85,7 @@ impl Flow {
             },
         );
         Ok(Self {
+            id: grant.association,
             association,
             started: now,
             socket,
@@ -89,6 +94,7 @@ impl Flow {
             more: false,
             unsent: 0,
             tuning: CreditTuning::new(now),
+            credit: 0,
         })
     }
 
@@ -142,7 +148,18 @@ impl Flow {
         let bytes = self.association.stats().bytes_received;
         let drops = self.socket.kernel_drops();
         let tuned = self.tuning.update(now, rtt, bytes, drops);
-        limit_credit(socket_credit(&self.socket).max(tuned), storage)
+        self.credit = limit_credit(socket_credit(&self.socket).max(tuned), storage);
+        self.credit
+    }
+
+    /// What the server may have in flight, as it was told last.
+    pub(super) const fn credit_bytes(&self) -> u64 {
+        self.credit as u64
+    }
+
+    /// Datagrams that the kernel dropped for want of room.
+    pub(super) fn kernel_drops(&self) -> u64 {
+        self.socket.kernel_drops()
     }
 
     fn transmit(&mut self, now: Timestamp) {

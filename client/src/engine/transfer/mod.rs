@@ -1,17 +1,21 @@
 //! Downloads: all files of one client in one association.
 //!
-//! A file passes through [`download::Stage`]s: offered (`on_offer`), admitted into the window and
-//! prepared by a helper (`admit`), asked for (`starts`), received ([`flow`]), hashed and judged
-//! segment by segment and given its name ([`outcomes`]). `turn` moves everything that can move.
+//! A file passes through [`download::Stage`]s: offered (`on_offer`), admitted into the [`window`] and
+//! prepared by a helper, asked for (`starts`), received ([`flow`]), hashed and judged segment by
+//! segment and given its name ([`outcomes`]). `turn` moves everything that can move. A person may
+//! stop some of it ([`pausing`]) and is told how it goes ([`watch`], [`sampling`]).
 
 mod asking;
 mod download;
 mod flow;
 mod outcomes;
+mod pausing;
 mod requests;
+mod sampling;
 mod watch;
+mod window;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,22 +32,20 @@ pub(super) use self::asking::Asked;
 use self::asking::Asking;
 use self::download::{Download, Stage};
 use self::flow::{Flow, FlowConfig};
+pub(super) use self::requests::GetOrder;
 use self::requests::Request;
 pub use self::requests::split_output;
+use self::sampling::Sampler;
+use self::window::{Helpers, Window};
 use super::message::{EngineConfig, Event, GetEvent};
 use crate::exit_code::ClientError;
 use crate::storage::assembly::Assemblies;
 use crate::storage::verify::{Notify, SegmentJob, Verifier};
 use crate::storage::worker::{Job, Worker};
-use crate::storage::{FileKey, StorageError, VersionTag};
+use crate::storage::{FileKey, VersionTag};
 
 /// Segment buffers, 1 MiB each.
 const SEGMENT_BUFFERS: usize = 64;
-/// Files up to 1 MiB that may be asked for and not complete, and their bytes.
-const MAX_SMALL_FILES: u32 = 4096;
-const MAX_SMALL_BYTES: u64 = 32 << 20;
-/// Complete files that may wait for their names.
-const MAX_FINISHING: usize = 8192;
 /// Jobs that may wait for a helper: more than all windows together.
 const HELPER_QUEUE: usize = 16_384;
 /// Starts go out together, at most so often: servers count frames.
@@ -62,21 +64,6 @@ pub(super) struct Offered {
     pub(super) name: String,
     pub(super) size: u64,
     pub(super) version: VersionTag,
-}
-
-struct Helpers {
-    verifier: Verifier,
-    preparer: Worker,
-    finisher: Worker,
-}
-
-/// What counts against the window.
-#[derive(Debug, Default)]
-struct Window {
-    large: u32,
-    small: u32,
-    small_bytes: u64,
-    finishing: usize,
 }
 
 /// All downloads of one client.
@@ -113,7 +100,12 @@ pub(super) struct Transfers {
     closing_since: Option<Timestamp>,
     active_at: Timestamp,
     new_bytes: u64,
+    /// When the last new bytes came.
+    moved_at: Timestamp,
     progress_at: Timestamp,
+    /// Given up while a helper prepared them: what it finds is removed.
+    discarding: HashSet<FileKey>,
+    sampler: Sampler,
     /// No Start goes out before.
     start_at: Timestamp,
     out: VecDeque<Event>,
@@ -156,7 +148,10 @@ impl Transfers {
             closing_since: None,
             active_at: Timestamp::ZERO,
             new_bytes: 0,
+            moved_at: Timestamp::ZERO,
             progress_at: Timestamp::ZERO,
+            discarding: HashSet::new(),
+            sampler: Sampler::default(),
             start_at: Timestamp::ZERO,
             out: VecDeque::new(),
         }
@@ -186,17 +181,29 @@ impl Transfers {
         &mut self,
         now: Timestamp,
         id: u32,
-        names: &[String],
-        target: Option<std::path::PathBuf>,
+        order: GetOrder,
     ) -> Result<(), ClientError> {
         if self.helpers.is_none() {
             self.helpers = Some(self.start_helpers()?);
         }
-        let mut request = Request::new(names, target);
+        let mut request = Request::new(order);
         request.unanswered = self.asking.add(id, &request.names());
         self.requests.insert(id, request);
         self.active_at = now;
+        self.moved_at = now;
         Ok(())
+    }
+
+    /// Whether something is asked for that is not paused.
+    fn wants_files(&self) -> bool {
+        self.requests.values().any(|request| !request.paused)
+    }
+
+    /// Whether anybody wants to hear of this request.
+    fn is_told(&self, id: u32) -> bool {
+        self.requests
+            .get(&id)
+            .is_some_and(|request| !request.cancelled)
     }
 
     fn start_helpers(&self) -> Result<Helpers, ClientError> {
@@ -223,7 +230,7 @@ impl Transfers {
     /// Whether an association should be asked for now.
     pub(super) fn wants_open(&mut self) -> bool {
         let now = self.clock.now();
-        let wants = self.is_busy() && self.flow.is_none() && !self.open_sent && !self.stopping;
+        let wants = self.wants_files() && self.flow.is_none() && !self.open_sent && !self.stopping;
         let wants = wants && now >= self.open_at;
         self.open_sent |= wants;
         wants
@@ -276,53 +283,6 @@ impl Transfers {
                 action: "open a UDP socket",
                 source: std::io::Error::new(source.kind(), source.to_string()),
             }),
-        }
-    }
-
-    /// Lets files that fit the window be prepared.
-    fn admit(&mut self) {
-        while let Some(&key) = self.waiting.front() {
-            let Some(download) = self.downloads.get_mut(&key) else {
-                self.waiting.pop_front();
-                continue;
-            };
-            let fits = if download.is_large() {
-                self.window.large < self.config.transfer.jobs
-            } else {
-                self.window.small < MAX_SMALL_FILES
-                    && self.window.small_bytes + download.size_bytes <= MAX_SMALL_BYTES
-            };
-            if !fits || self.window.finishing >= MAX_FINISHING || self.stopping {
-                return;
-            }
-            self.waiting.pop_front();
-            download.stage = Stage::Preparing;
-            download.admitted = true;
-            if download.is_large() {
-                self.window.large += 1;
-            } else {
-                self.window.small += 1;
-                self.window.small_bytes += download.size_bytes;
-            }
-            let request = crate::storage::FileRequest {
-                relative: download.relative.clone(),
-                size_bytes: download.size_bytes,
-                version: download.version,
-            };
-            self.submit_prepare(Job::Prepare { key, request });
-        }
-    }
-
-    fn leave_window(&mut self, key: FileKey) {
-        if let Some(download) = self.downloads.get_mut(&key)
-            && std::mem::take(&mut download.admitted)
-        {
-            if download.is_large() {
-                self.window.large -= 1;
-            } else {
-                self.window.small -= 1;
-                self.window.small_bytes -= download.size_bytes;
-            }
         }
     }
 
@@ -392,6 +352,9 @@ impl Transfers {
             self.fail(key, ClientError::Server(error));
             return None;
         }
+        if let Some(request) = self.requests.get_mut(&download.request) {
+            request.parked.remove(&key);
+        }
         self.next_stream += 1;
         download.streams.push(stream);
         let file = download.file;
@@ -420,6 +383,7 @@ impl Transfers {
         } else {
             self.watch(now);
             self.admit();
+            self.sample(now);
             self.tell_progress(now);
             self.retire_flow(now);
         }
@@ -452,7 +416,7 @@ impl Transfers {
     /// An association ends with its last stream when it is of an earlier connection, or when
     /// nothing is asked for; `Closed` follows.
     fn retire_flow(&mut self, now: Timestamp) {
-        let unused = self.flow_epoch != self.epoch || self.requests.is_empty();
+        let unused = self.flow_epoch != self.epoch || !self.wants_files();
         if unused
             && self.by_stream.is_empty()
             && let Some(flow) = &mut self.flow
@@ -469,15 +433,18 @@ impl Transfers {
             return Some(now);
         }
         let association = flow.and_then(|flow| flow.association.poll_timeout());
-        let progress = self.is_busy() && !self.stopping;
+        let progress = (self.wants_files() || self.progress_at == Timestamp::ZERO)
+            && self.is_busy()
+            && !self.stopping;
         let progress = progress.then(|| self.progress_at.max(now));
+        let sample = self.sample_deadline().filter(|_| !self.stopping);
         let starts = self.may_start().then_some(self.start_at);
-        let open = (self.is_busy() && self.flow.is_none() && !self.open_sent)
+        let open = (self.wants_files() && self.flow.is_none() && !self.open_sent)
             .then_some(self.open_at)
             .filter(|at| *at > now);
         let ask = self.asking.deadline().filter(|at| *at > now);
         let linger = self.closing_since.map(|since| since + LINGER);
-        [association, progress, starts, open, ask, linger]
+        [association, progress, sample, starts, open, ask, linger]
             .into_iter()
             .flatten()
             .min()
@@ -531,40 +498,6 @@ impl Transfers {
 
     fn helpers(&self) -> Option<&Helpers> {
         self.helpers.as_ref()
-    }
-
-    /// Queues are larger than all windows: a refused job is a fault of ours and fails its file.
-    fn submit_prepare(&mut self, job: Job) {
-        if let Some(helpers) = self.helpers()
-            && let Err(job) = helpers.preparer.submit(job)
-        {
-            self.fail_job(*job);
-        }
-    }
-
-    fn submit_finish(&mut self, job: Job) {
-        if let Some(helpers) = self.helpers()
-            && let Err(job) = helpers.finisher.submit(job)
-        {
-            self.fail_job(*job);
-        }
-    }
-
-    fn fail_job(&mut self, job: Job) {
-        let key = match job {
-            Job::Prepare { key, .. } => key,
-            Job::Finish(finished) => finished.key,
-            // These only cost a later resume, or come again with the next segment.
-            Job::Checkpoint { key, .. } | Job::Verified { key, .. } => {
-                if let Some(download) = self.downloads.get_mut(&key) {
-                    download.checkpoint_running = false;
-                }
-                return;
-            }
-        };
-        let path = std::path::Path::new("the file");
-        let busy = std::io::Error::other("the disk helper does not keep up");
-        self.fail(key, StorageError::io("finish", path, busy).into());
     }
 }
 

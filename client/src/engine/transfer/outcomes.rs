@@ -20,7 +20,7 @@ use crate::storage::{FileKey, Preparation, StorageError};
 
 /// DONE's status: verified and stored, or given up.
 const STATUS_STORED: u8 = 0;
-const STATUS_GIVEN_UP: u8 = 1;
+pub(super) const STATUS_GIVEN_UP: u8 = 1;
 
 impl Transfers {
     /// All bytes of a segment and the sender's value are here.
@@ -85,6 +85,7 @@ impl Transfers {
                         continue;
                     };
                     download.hashing += 1;
+                    self.window.hashing += 1;
                     self.unhashed.push_back(SegmentJob {
                         key,
                         index,
@@ -121,13 +122,14 @@ impl Transfers {
     fn on_hashed(&mut self, now: Timestamp, outcome: SegmentOutcome) {
         self.assemblies.recycle(outcome.buffer);
         self.active_at = now;
+        self.window.hashing = self.window.hashing.saturating_sub(1);
         let key = outcome.key;
         let Some(download) = self.downloads.get_mut(&key) else {
             return;
         };
         download.hashing -= 1;
-        if download.stage != Stage::Running {
-            self.released(key);
+        if !matches!(download.stage, Stage::Running | Stage::Pausing) {
+            self.released(now, key);
             return;
         }
         match outcome.value {
@@ -141,10 +143,11 @@ impl Transfers {
             }
         }
         self.checkpoint(now, key, false);
+        self.released(now, key);
     }
 
-    /// Helpers have let go of a file that failed or starts over.
-    fn released(&mut self, key: FileKey) {
+    /// Helpers have let go of a file that failed, starts over or is being paused.
+    fn released(&mut self, now: Timestamp, key: FileKey) {
         let Some(download) = self.downloads.get_mut(&key) else {
             return;
         };
@@ -152,6 +155,7 @@ impl Transfers {
             return;
         }
         match download.stage {
+            Stage::Pausing => self.settle_pause(now, key),
             Stage::Failed => {
                 self.downloads.remove(&key);
             }
@@ -164,6 +168,7 @@ impl Transfers {
             | Stage::Preparing
             | Stage::Ready
             | Stage::Running
+            | Stage::Paused
             | Stage::Finishing
             | Stage::AskedAgain => {}
         }
@@ -220,7 +225,7 @@ impl Transfers {
         }
     }
 
-    fn checkpoint(&mut self, now: Timestamp, key: FileKey, at_once: bool) {
+    pub(super) fn checkpoint(&mut self, now: Timestamp, key: FileKey, at_once: bool) {
         if let Some(download) = self.downloads.get_mut(&key)
             && let Some(part) = download.part.clone()
             && let Some(complete) = download.due_checkpoint(now, at_once)
@@ -243,7 +248,7 @@ impl Transfers {
                 }
                 if let Some(download) = self.downloads.get_mut(&key) {
                     download.checkpoint_running = false;
-                    self.released(key);
+                    self.released(now, key);
                 }
             }
             Outcome::Failed { key, error } => self.fail(key, error.into()),
@@ -262,14 +267,27 @@ impl Transfers {
     }
 
     fn on_prepared(&mut self, key: FileKey, result: Result<Preparation, StorageError>) {
-        let Some(download) = self.downloads.get_mut(&key) else {
+        let discard = self.discarding.remove(&key);
+        let download = self.downloads.get_mut(&key);
+        let Some(download) = download.filter(|file| file.stage == Stage::Preparing) else {
+            // It failed meanwhile; dropping the part gives its name back.
+            if let Ok(Preparation::Fetch { part, .. }) = result
+                && discard
+            {
+                part.discard();
+            }
             return;
         };
-        if download.stage != Stage::Preparing {
-            // It failed meanwhile; dropping the part gives its name back.
-            return;
-        }
+        let request = self.requests.get_mut(&download.request);
         match result {
+            Ok(Preparation::Fetch { part, have }) if request.as_ref().is_some_and(|r| r.paused) => {
+                download.prepared(part, have);
+                download.stage = Stage::Paused;
+                if let Some(request) = request {
+                    request.parked.insert(key);
+                }
+                self.leave_window(key);
+            }
             Ok(Preparation::Fetch { part, have }) => {
                 let have = download.prepared(Arc::clone(&part), have);
                 let size = download.size_bytes;
@@ -333,7 +351,7 @@ impl Transfers {
     }
 
     /// Tells the server that the streams of a file are over.
-    fn finish_streams(&mut self, key: FileKey, status: u8) {
+    pub(super) fn finish_streams(&mut self, key: FileKey, status: u8) {
         let now = self.clock.now();
         let Some(download) = self.downloads.get_mut(&key) else {
             return;
@@ -352,7 +370,7 @@ impl Transfers {
     }
 
     /// Forgets a file that ended, once no helper holds it.
-    fn end(&mut self, key: FileKey) {
+    pub(super) fn end(&mut self, key: FileKey) {
         self.leave_window(key);
         self.assemblies.remove(key);
         let Some(download) = self.downloads.get_mut(&key) else {
@@ -361,10 +379,11 @@ impl Transfers {
         if let Some(request) = self.requests.get_mut(&download.request) {
             request.unfinished = request.unfinished.saturating_sub(1);
             request.ended_bytes += download.size_bytes;
+            request.parked.remove(&key);
         }
         download.stage = Stage::Failed;
         download.part = None;
-        self.released(key);
+        self.released(self.clock.now(), key);
     }
 
     /// The file cannot be had.
@@ -379,7 +398,9 @@ impl Transfers {
         self.checkpoint(self.clock.now(), key, true);
         self.finish_streams(key, STATUS_GIVEN_UP);
         self.end(key);
-        self.tell(request, GetEvent::Failed { file, error });
+        if self.is_told(request) {
+            self.tell(request, GetEvent::Failed { file, error });
+        }
         self.end_if_over(request);
     }
 
@@ -451,7 +472,10 @@ impl Transfers {
         download.stage = Stage::StartingOver;
         let (request, file) = (download.request, download.name.clone());
         self.tell(request, GetEvent::StartsOver { file });
-        self.released(key);
+        if let Some(request) = self.requests.get_mut(&request) {
+            request.parked.remove(&key);
+        }
+        self.released(self.clock.now(), key);
     }
 
     /// The association is over.

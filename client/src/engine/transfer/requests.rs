@@ -3,17 +3,56 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use crate::engine::message::GetProgress;
 use crate::storage::paths::{NameRules, relative_path};
 use crate::storage::{FileKey, StorageError};
 
 /// Names that mean the whole shared folder.
 const ROOT_NAMES: [&str; 3] = ["", ".", "/"];
 
+/// What is asked for, and where it goes.
+#[derive(Debug)]
+pub(in crate::engine) struct GetOrder {
+    names: HashSet<String>,
+    /// The names that decide where files go.
+    roots: HashSet<String>,
+    target: Option<PathBuf>,
+    folder: Option<PathBuf>,
+}
+
+impl GetOrder {
+    /// The parts of a [`Command::Get`](crate::engine::message::Command::Get).
+    pub(in crate::engine) fn new(
+        names: &[String],
+        roots: &[String],
+        target: Option<PathBuf>,
+        folder: Option<PathBuf>,
+    ) -> Self {
+        let plainly = |names: &[String]| {
+            let plain_names = names.iter().map(|name| plain(name).to_owned());
+            plain_names.collect::<HashSet<String>>()
+        };
+        Self {
+            names: plainly(names),
+            roots: plainly(if roots.is_empty() { names } else { roots }),
+            target,
+            folder,
+        }
+    }
+}
+
 /// One download that somebody asked for: some names, told as a whole.
 #[derive(Debug)]
 pub(super) struct Request {
-    names: HashSet<String>,
-    target: Option<PathBuf>,
+    order: GetOrder,
+    /// Nothing of it is to come for now.
+    pub(super) paused: bool,
+    /// It was given up: only what is complete already is told.
+    pub(super) cancelled: bool,
+    /// Files of which something is here and nothing comes.
+    pub(super) parked: HashSet<FileKey>,
+    /// What was told last.
+    pub(super) told: GetProgress,
     /// Frames whose last answer is still to come.
     pub(super) unanswered: usize,
     /// Its offered files: an answer may come twice, after a reconnect.
@@ -27,10 +66,13 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub(super) fn new(names: &[String], target: Option<PathBuf>) -> Self {
+    pub(super) fn new(order: GetOrder) -> Self {
         Self {
-            names: names.iter().map(|name| plain(name).to_owned()).collect(),
-            target,
+            order,
+            paused: false,
+            cancelled: false,
+            parked: HashSet::new(),
+            told: GetProgress::default(),
             unanswered: 0,
             offered: HashMap::new(),
             unfinished: 0,
@@ -41,9 +83,14 @@ impl Request {
 
     /// The names as they are asked for, sorted.
     pub(super) fn names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        let mut names: Vec<&str> = self.order.names.iter().map(String::as_str).collect();
         names.sort_unstable();
         names
+    }
+
+    /// Another folder than the usual one.
+    pub(super) fn folder(&self) -> Option<PathBuf> {
+        self.order.folder.clone()
     }
 
     /// Whether nothing more will come of it.
@@ -62,16 +109,21 @@ impl Request {
         let asked = std::iter::successors(Some(offered), |name| {
             name.rsplit_once('/').map(|(folder, _)| folder)
         })
-        .find(|name| self.names.contains(*name));
+        .find(|name| self.order.roots.contains(*name));
         let kept = match asked {
             Some(asked) => {
                 let above = asked.rsplit_once('/').map_or("", |(above, _)| above);
                 whole.strip_prefix(above).map_err(|_| refuse())?
             }
-            None if ROOT_NAMES.iter().any(|root| self.names.contains(*root)) => &whole,
+            None if ROOT_NAMES
+                .iter()
+                .any(|root| self.order.roots.contains(*root)) =>
+            {
+                &whole
+            }
             None => return Err(refuse()),
         };
-        Ok(match &self.target {
+        Ok(match &self.order.target {
             Some(target) if asked == Some(offered) => target.clone(),
             Some(target) => target.join(kept),
             None => kept.to_path_buf(),
@@ -115,7 +167,15 @@ mod tests {
 
     fn request(names: &[&str], target: Option<&str>) -> Request {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        Request::new(&names, target.map(PathBuf::from))
+        Request::new(GetOrder::new(&names, &[], target.map(PathBuf::from), None))
+    }
+
+    #[test]
+    fn single_files_of_a_tree_go_where_the_tree_went() {
+        let again = GetOrder::new(&["a/tree/x".into()], &["a/tree".into()], None, None);
+        let again = Request::new(again);
+        assert_eq!(again.names(), ["a/tree/x"]);
+        assert_eq!(again.local_path("a/tree/x").unwrap(), Path::new("tree/x"));
     }
 
     #[test]

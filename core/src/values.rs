@@ -1,4 +1,4 @@
-//! Sizes, times, rates and probabilities as people write them.
+//! Sizes, times, rates and probabilities as people write them on command lines and in settings.
 
 use std::time::Duration;
 
@@ -91,10 +91,10 @@ pub fn parse_rate(text: &str) -> Result<u64, ValueError> {
     let error = || refuse(text, "rate", "100mbit");
     let lower = text.trim().to_ascii_lowercase();
     let plain = lower.strip_suffix("/s").unwrap_or(&lower);
-    let bytes = match plain
-        .strip_suffix("bit")
-        .or_else(|| plain.strip_suffix("bps"))
-    {
+    let bits = ["bit", "bps", "bitps"]
+        .iter()
+        .find_map(|unit| plain.strip_suffix(unit));
+    let bytes = match bits {
         Some(prefixed) => {
             let (number, unit) = split(prefixed).ok_or_else(error)?;
             let scale = match unit.as_str() {
@@ -184,6 +184,7 @@ mod tests {
             ("800kbit", 100_000),
             ("8bit", 1),
             ("10Mbit/s", 1_250_000),
+            ("2.5mbitps", 312_500),
             ("10M", 10 << 20),
         ] {
             assert_eq!(parse_rate(text), Ok(bytes), "{text}");
