@@ -1,5 +1,6 @@
 //! What flows are measured on: a path of a rate, a round trip, a loss and a queue, as a relay or as a link.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -43,6 +44,16 @@ impl Course {
     /// Bytes that fill the path once.
     pub(crate) fn bdp_bytes(&self) -> f64 {
         self.rate_mbit * 1e6 / 8.0 * self.rtt.as_secs_f64()
+    }
+
+    /// A relay of this kind before a server.
+    pub(crate) fn proxy(&self, upstream: SocketAddr) -> ProxyConfig {
+        ProxyConfig {
+            up: self.impairments(),
+            down: self.impairments(),
+            seed: self.seed,
+            ..ProxyConfig::new(upstream)
+        }
     }
 
     /// What happens in either direction.
@@ -101,12 +112,8 @@ pub(crate) fn open(
         Over::Relay => {
             let mut session = Session::start(stage, options)?;
             let upstream = session.address().parse();
-            let proxy = Proxy::spawn(&ProxyConfig {
-                up: course.impairments(),
-                down: course.impairments(),
-                seed: course.seed,
-                ..ProxyConfig::new(upstream.context("the server's address")?)
-            })?;
+            let upstream = upstream.context("the server's address")?;
+            let proxy = Proxy::spawn(&course.proxy(upstream))?;
             session.connect_through(&proxy.address().to_string());
             Ok((Road::Relay(proxy), session))
         }

@@ -11,9 +11,10 @@ use serde::Serialize;
 use super::columba::Flows;
 use super::course::{Course, Over, Stretch};
 use super::samples::Samples;
-use super::{Carrier, PathArgs, RowName, show};
+use super::{Carrier, PathArgs, RowName, peers, show};
 use crate::progress::Progress;
 use crate::report;
+use crate::transports::Kind;
 
 /// From here on a flow counts as steady, in seconds after its first bytes.
 const STEADY: f64 = 5.0;
@@ -37,18 +38,25 @@ struct Row {
     whole_ratio: f64,
     /// From the fifth second on.
     queue_drop_rate: f64,
-    /// Of all packets sent.
-    retransmit_rate: f64,
+    /// Of all packets sent; absent where a transport tells nothing of it.
+    retransmit_rate: Option<f64>,
     /// Sent again although they had arrived, of all packets sent.
-    spurious_rate: f64,
+    spurious_rate: Option<f64>,
     standing_queue_bdp: f64,
 }
 
 /// What a flow was seen to do.
-struct Seen {
-    samples: Samples,
+pub(super) struct Seen {
+    pub(super) samples: Samples,
     /// The counters of the path, with the seconds since the start.
-    history: Vec<(f64, LinkStats)>,
+    pub(super) history: Vec<(f64, LinkStats)>,
+    /// `None` where a transport tells nothing of them.
+    pub(super) packets: Option<Packets>,
+}
+
+/// What its sender counted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Packets {
     sent: u64,
     again: u64,
     needless: u64,
@@ -85,8 +93,12 @@ fn run_course(args: &PathArgs, course: &Course, progress: &Progress) -> Result<(
         let row = evaluate(name, over_name, course, &seen)?;
         show(&row, args.json, || table_row(&row))
     };
-    if args.has_row(RowName::Columba) && args.goes_over(Carrier::Relay) {
-        measure(RowName::Columba, Over::Relay)?;
+    if args.goes_over(Carrier::Relay) {
+        for row in [RowName::Columba, RowName::Quinn, RowName::S2nQuic] {
+            if args.has_row(row) && row.is_in_this_build() {
+                measure(row, Over::Relay)?;
+            }
+        }
     }
     #[cfg(target_os = "linux")]
     if args.goes_over(Carrier::Link) {
@@ -111,6 +123,8 @@ fn describe(course: &Course) -> String {
 fn watch(row: RowName, over: Over, course: &Course, lasting: Duration) -> Result<Seen> {
     match row {
         RowName::Columba => watch_columba(over, course, lasting),
+        RowName::Quinn => peers::watch(Kind::Quinn, course, lasting),
+        RowName::S2nQuic => peers::watch(Kind::S2nQuic, course, lasting),
         #[cfg(target_os = "linux")]
         RowName::TcpCubic => watch_tcp("cubic", course, lasting),
         #[cfg(target_os = "linux")]
@@ -131,9 +145,11 @@ fn watch_columba(over: Over, course: &Course, lasting: Duration) -> Result<Seen>
     Ok(Seen {
         samples: samples.into_iter().next().unwrap_or_default(),
         history,
-        sent: counters.data_packets,
-        again: counters.retransmitted_packets,
-        needless: counters.spurious_losses,
+        packets: Some(Packets {
+            sent: counters.data_packets,
+            again: counters.retransmitted_packets,
+            needless: counters.spurious_losses,
+        }),
     })
 }
 
@@ -164,9 +180,11 @@ fn watch_tcp(congestion: &'static str, course: &Course, lasting: Duration) -> Re
     Ok(Seen {
         samples,
         history,
-        sent: segments.sent,
-        again: segments.again,
-        needless: segments.needless,
+        packets: Some(Packets {
+            sent: segments.sent,
+            again: segments.again,
+            needless: segments.needless,
+        }),
     })
 }
 
@@ -196,16 +214,21 @@ fn evaluate(row: &'static str, over: &'static str, course: &Course, seen: &Seen)
         whole_mbit,
         whole_ratio: whole_mbit / bound,
         queue_drop_rate: stretch.queue_drop_rate,
-        retransmit_rate: report::share(seen.again, seen.sent),
-        spurious_rate: report::share(seen.needless, seen.sent),
+        retransmit_rate: seen.packets.map(|it| report::share(it.again, it.sent)),
+        spurious_rate: seen.packets.map(|it| report::share(it.needless, it.sent)),
         standing_queue_bdp: stretch.standing_queue_bdp,
     })
 }
 
 fn table_row(row: &Row) -> String {
+    let again = row.retransmit_rate.zip(row.spurious_rate);
+    let again = again.map_or_else(String::new, |(again, needless)| {
+        let (again, needless) = (100.0 * again, 100.0 * needless);
+        format!("; {again:.2} % sent again, {needless:.3} % needlessly")
+    });
     format!(
         "{:<10} {:<5} {:>4} Mbit/s {:>4} ms {:>5.1} %: {:>7.2} Mbit/s, {:>5.1} % of the bound, {:>5.1} % as a whole; queue \
-         {:.2} BDP, {:.2} % dropped; {:.2} % sent again, {:.3} % needlessly",
+         {:.2} BDP, {:.2} % dropped{again}",
         row.row,
         row.over,
         row.rate_mbit,
@@ -216,8 +239,6 @@ fn table_row(row: &Row) -> String {
         100.0 * row.whole_ratio,
         row.standing_queue_bdp,
         100.0 * row.queue_drop_rate,
-        100.0 * row.retransmit_rate,
-        100.0 * row.spurious_rate,
     )
 }
 
@@ -247,13 +268,15 @@ mod tests {
         let seen = Seen {
             samples,
             history: Vec::new(),
-            sent: 200,
-            again: 10,
-            needless: 1,
+            packets: Some(Packets {
+                sent: 200,
+                again: 10,
+                needless: 1,
+            }),
         };
         let row = evaluate("columba", "relay", &course, &seen).expect("a row");
         assert!((row.ratio - 1.0).abs() < 1e-3, "{row:?}");
         assert!((row.whole_mbit - 72.0 / 11.0).abs() < 1e-6, "{row:?}");
-        assert!((row.retransmit_rate - 0.05).abs() < 1e-9);
+        assert_eq!(row.retransmit_rate, Some(0.05));
     }
 }

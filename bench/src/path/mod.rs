@@ -1,12 +1,13 @@
 //! What a path lets through: goodput beside the erasure bound, queues, convergence and fairness.
 //!
 //! `matrix` measures one flow on each of many paths, `convergence` several flows on one. `course` is the path, over the
-//! simulator's relay or its packet-level link; `columba` and `tcp` are flows on it; `samples` is what had arrived when.
+//! simulator's relay or its packet-level link; `columba`, `tcp` and `peers` are flows on it; `samples` is what had arrived when.
 
 mod columba;
 mod convergence;
 mod course;
 mod matrix;
+mod peers;
 mod samples;
 #[cfg(target_os = "linux")]
 mod tcp;
@@ -20,6 +21,8 @@ use serde::Serialize;
 
 use crate::progress::Progress;
 use crate::report;
+use crate::stage::BadUsage;
+use crate::transports::Kind;
 
 pub(crate) use course::erasure_bound_mbit;
 #[cfg(target_os = "linux")]
@@ -39,14 +42,30 @@ pub(crate) enum RowName {
     TcpCubic,
     /// The kernel's TCP with BBR, over the link
     TcpBbr,
+    /// quinn over the relay, in builds with the feature `peers`
+    Quinn,
+    /// s2n-quic over the relay, in builds with the feature `peers`
+    #[value(name = "s2n-quic")]
+    S2nQuic,
 }
 
 impl RowName {
+    /// Whether this build has it.
+    fn is_in_this_build(self) -> bool {
+        match self {
+            Self::Columba | Self::TcpCubic | Self::TcpBbr => true,
+            Self::Quinn => Kind::Quinn.transport().is_some(),
+            Self::S2nQuic => Kind::S2nQuic.transport().is_some(),
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Columba => "columba",
             Self::TcpCubic => "tcp-cubic",
             Self::TcpBbr => "tcp-bbr",
+            Self::Quinn => "quinn",
+            Self::S2nQuic => "s2n-quic",
         }
     }
 }
@@ -187,6 +206,13 @@ fn can_link() -> bool {
 /// Runs the workload; it only measures, and so never fails by what it sees.
 pub(crate) fn run(args: &PathArgs) -> Result<bool> {
     let progress = Progress::new(args.json);
+    if let Some(row) = args.rows.iter().find(|row| !row.is_in_this_build()) {
+        let (row, flag) = (row.name(), "--features columba-bench/peers");
+        return Err(BadUsage(format!(
+            "--rows: this build has no {row}: build with {flag}"
+        ))
+        .into());
+    }
     if args.over.is_empty() && !args.goes_over(Carrier::Link) {
         progress.say("no rows over links, and none of TCP: they need Linux and root");
     }

@@ -136,7 +136,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         300.0,
     )
     .runs(50),
-    download("first-packets", 1_000, FIRST_PACKETS, 90.0),
+    download("first-packets", 1_000, FIRST_PACKETS, 90.0).short(),
     download(
         "transfer-loss",
         2_000_000,
@@ -192,8 +192,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     download("goodput", 10_000_000, &[""], 75.0)
         .runs(5)
         .check(Check::Goodput(0.8)),
-    download("vanished-client", 10_000_000, &[""], 60.0)
-        .play(Play::ClientVanishes)
-        .short(),
+    download("vanished-client", 10_000_000, &[""], 60.0).play(Play::ClientVanishes),
     download("vanished-server", 10_000_000, &[""], 90.0).play(Play::ServerVanishes),
 ];
