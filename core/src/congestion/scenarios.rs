@@ -289,6 +289,7 @@ fn short_paths_with_loss_are_not_stuck() {
         scenario.warm_up = Duration::from_millis(200);
         let figures = run(&format!("5 Gbit/s, 50 µs, 1 %, {datagram} B"), &scenario);
         assert!(figures.efficiency > 0.9);
-        assert!(figures.report.drop_share < 0.01);
+        // Each return to large windows may overflow the queue once.
+        assert!(figures.report.drop_share < 0.03);
     }
 }

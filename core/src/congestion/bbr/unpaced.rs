@@ -16,6 +16,9 @@ const MAX_WINDOW_BYTES: u64 = 8 << 20;
 /// Losses that leave less than this end the regime.
 const MIN_WINDOW_BYTES: u64 = 256 << 10;
 
+/// After a loss the window no longer doubles in a round trip: it grows by this part of itself.
+const CAREFUL_GROWTH: u64 = 64;
+
 /// Losses closer together than this are one: a window's round trip, with its queues.
 const ONE_LOSS: Duration = Duration::from_millis(2);
 
@@ -34,6 +37,8 @@ pub(super) struct Unpaced {
     resume: Timestamp,
     pause: Duration,
     cut: Timestamp,
+    /// Since the regime began.
+    has_lost: bool,
     now: Timestamp,
 }
 
@@ -45,6 +50,7 @@ impl Unpaced {
             resume: now,
             pause: FIRST_PAUSE,
             cut: now,
+            has_lost: false,
             now,
         }
     }
@@ -54,6 +60,7 @@ impl Unpaced {
         self.short = min_rtt.is_some_and(|min_rtt| min_rtt < UNPACED_RTT);
         if !self.is_active() {
             self.window = 0;
+            self.has_lost = false;
             return;
         }
         if self.window == 0 {
@@ -61,7 +68,8 @@ impl Unpaced {
         }
         // Grow only as far as it is used.
         if ack.prior_in_flight * 2 >= self.window {
-            self.window = (self.window + ack.newly_acked_bytes).min(MAX_WINDOW_BYTES);
+            let share = if self.has_lost { CAREFUL_GROWTH } else { 1 };
+            self.window = (self.window + ack.newly_acked_bytes / share).min(MAX_WINDOW_BYTES);
         }
     }
 
@@ -70,6 +78,7 @@ impl Unpaced {
             return;
         }
         self.cut = now;
+        self.has_lost = true;
         self.window /= 2;
         if self.window < MIN_WINDOW_BYTES {
             self.rest(now);
@@ -142,7 +151,10 @@ mod tests {
         unpaced.on_loss(Timestamp(20_000_000));
         unpaced.on_loss(Timestamp(20_100_000));
         assert_eq!(unpaced.window(), Some(MAX_WINDOW_BYTES / 2));
-        unpaced.on_ack(&ack(21, MAX_WINDOW_BYTES / 2), LOOPBACK);
+        for ms in 21..68 {
+            let in_flight = unpaced.window().unwrap();
+            unpaced.on_ack(&ack(ms, in_flight), LOOPBACK);
+        }
         assert_eq!(unpaced.window(), Some(MAX_WINDOW_BYTES));
     }
 
