@@ -1,39 +1,53 @@
-//! One large download over loopback, as fast as it goes, several times.
+//! Downloads over loopback, as fast as they go, several times: one large file, several at once, or many small ones.
 //!
-//! Server and client are processes of their own. The file lies in memory (where the system has such a folder), its
-//! hashes are in the server's cache after a first run that is not counted. CPU time is that of both processes over a run,
-//! the client's from its very start.
+//! Server and clients are processes of their own. The files lie in memory (where the system has such a folder), their
+//! hashes are in the server's cache after a first run that is not counted. CPU time is that of all processes over a run,
+//! the clients' from their very start.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use serde::Serialize;
 
+use crate::columba::{Columba, Expected, Wanted, settle};
+use crate::measured::{Row, Run, Subject};
 use crate::progress::Progress;
-use crate::report::{self, Spread, rate};
-use crate::session::{ServerOptions, Session};
+use crate::saved::{SaveArgs, Saved};
+use crate::session::ServerOptions;
 use crate::stage::Stage;
-use crate::{content, os};
+use crate::{content, os, report};
 
 /// Where Linux keeps files in memory.
 const MEMORY_FOLDER: &str = "/dev/shm";
-/// The server caches no hashes of files that changed within its `HASH_SETTLED`.
-const SETTLED: Duration = Duration::from_millis(2_500);
-const NAME: &str = "bulk.bin";
+const FOLDER: &str = "files";
 
 /// Options of the bulk workload.
 #[derive(Debug, Args)]
 pub(crate) struct BulkArgs {
-    /// Size of the file in MiB
+    /// Size of the file in MiB; with --parallel, of each
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     mib: u64,
+    /// Many small files instead: how many
+    #[arg(long, value_name = "N", conflicts_with = "parallel")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    files: Option<u64>,
+    /// Size of each small file
+    #[arg(long, value_name = "BYTES", default_value = "4k", value_parser = columba_client::values::parse_size)]
+    size: u64,
+    /// Files that one client downloads at once, in one association
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=256))]
+    parallel: u32,
+    /// Separate client processes at once
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=256))]
+    clients: u32,
     /// Largest UDP payload in bytes; 0: as large as the path takes
     #[arg(long, value_name = "BYTES", default_value_t = 1472)]
     max_datagram: u16,
-    /// Where the file goes
+    /// Where files go
     #[arg(long, value_enum, default_value = "memory")]
     sink: Sink,
     /// Folder for the sink `disk` [default: the system's for temporary files]
@@ -52,12 +66,13 @@ pub(crate) struct BulkArgs {
     /// One JSON object on standard output
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    save: SaveArgs,
 }
 
-/// Where the client puts the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Sink {
+/// Where a client puts files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sink {
     /// Nowhere: hashed and dropped
     Memory,
     /// A folder in shared memory
@@ -66,28 +81,32 @@ enum Sink {
     Disk,
 }
 
-/// The row for scripts: medians, and the spread of `bytes_per_second`.
-#[derive(Debug, Serialize)]
-struct Row {
-    workload: &'static str,
-    row: &'static str,
-    payload_limit: u16,
-    encrypted: bool,
-    sink: Sink,
-    bytes_per_second: f64,
-    cpu_seconds_per_gb: f64,
-    /// Of both processes, the client's whole life included: a share that falls with the file's size is start and end.
-    allocations_per_packet: f64,
-    runs: u32,
-    min: f64,
-    max: f64,
+impl Sink {
+    /// The row's word for it.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Shm => "shm",
+            Self::Disk => "disk",
+        }
+    }
 }
 
 /// Runs the workload.
 pub(crate) fn run(args: &BulkArgs) -> Result<bool> {
     let progress = Progress::new(args.json);
-    let bytes = args.mib << 20;
-    let mut stage = Stage::new(memory_folder(bytes, args.sink)?)?;
+    let (files, bytes_each) = match args.files {
+        Some(files) => (files, args.size),
+        None => (u64::from(args.parallel), args.mib << 20),
+    };
+    let once = files * bytes_each;
+    let all = once * u64::from(args.clients);
+    let room = if args.sink == Sink::Shm {
+        once + all
+    } else {
+        once
+    };
+    let mut stage = Stage::new(memory_folder(room, args.sink)?)?;
     let sink_parent = args.dir.clone().unwrap_or_else(std::env::temp_dir);
     let disk = tempfile::Builder::new()
         .prefix("columba-bench-")
@@ -100,61 +119,102 @@ pub(crate) fn run(args: &BulkArgs) -> Result<bool> {
     };
 
     let share = stage.make_folder("share")?;
-    let source = share.join(NAME);
-    content::write_noise(&source, bytes, 1)?;
-    let hash = content::hash_of(&source)?;
+    let hash = make_files(&share.join(FOLDER), files, bytes_each)?;
     let options = ServerOptions {
         share: &share,
         congestion: args.congestion.as_deref(),
         plaintext: args.plaintext,
     };
-    let session = Session::start(&mut stage, options)?;
-    let order = session.order(&stage, [NAME], folder, args.max_datagram)?;
-    settle(&source, &mut stage)?;
-
-    let (mut rates, mut costs, mut allocations) = (Vec::new(), Vec::new(), Vec::new());
-    for index in 0..=args.runs {
-        let before = session.server_usage(&mut stage)?;
-        let (file, client) = session.download_file(&mut stage, &order, &progress)?;
-        let server = session.server_usage(&mut stage)?;
-        if file.blake3 != hash || file.bytes != bytes {
-            bail!("the file that came is not the one that was sent");
-        }
-        if index > 0 {
-            rates.push(rate(bytes, file.seconds));
-            let cpu = server.cpu_seconds - before.cpu_seconds + client.cpu_seconds;
-            costs.push(cpu / rate(bytes, 1e9));
-            let allocated = server.allocations - before.allocations + client.allocations;
-            allocations.push(rate(allocated, rate(file.packets, 1.0)));
-        }
-    }
+    let wanted = Wanted {
+        names: &[FOLDER],
+        clients: args.clients,
+        max_datagram: args.max_datagram,
+        folder,
+        expected: Expected {
+            bytes: all,
+            files: files * u64::from(args.clients),
+            hash,
+        },
+    };
+    let columba = Columba::start(&mut stage, options, &wanted)?;
+    settle(SystemTime::now(), &mut stage)?;
+    let runs = measure(&columba, &mut stage, &progress, args.runs)?;
     progress.clear();
-    session.end(&mut stage)?;
-    let (rates, costs) = (Spread::of(&rates), Spread::of(&costs));
-    let (rates, costs) = rates.zip(costs).context("there were no runs")?;
-    let allocations = Spread::of(&allocations).context("there were no runs")?;
-    let row = Row {
-        workload: "bulk",
-        row: "columba",
+    columba.end(&mut stage)?;
+    let subject = Subject {
+        workload: if args.files.is_some() {
+            "small-files"
+        } else {
+            "bulk"
+        }
+        .to_owned(),
+        row: "columba".to_owned(),
         payload_limit: args.max_datagram,
         encrypted: !args.plaintext,
-        sink: args.sink,
-        bytes_per_second: rates.median.round(),
-        cpu_seconds_per_gb: costs.median,
-        allocations_per_packet: allocations.median,
-        runs: args.runs,
-        min: rates.min.round(),
-        max: rates.max.round(),
+        sink: args.sink.word().to_owned(),
+        files: wanted.expected.files,
+        bytes: all,
+        clients: args.clients,
+        parallel: args.parallel,
     };
+    let row = Row::of(subject, settings(args.congestion.as_deref()), &runs)?;
+    let mut saved = Saved::begin(&args.save, "bulk")?;
+    saved.row(&row)?;
+    saved.end(&progress)?;
     show(&row, args.json)?;
     Ok(true)
 }
 
+/// What a row says of Columba itself.
+pub(crate) fn settings(congestion: Option<&str>) -> String {
+    format!(
+        "columba {}, congestion control {}, BLAKE3 of every byte at the receiver",
+        env!("CARGO_PKG_VERSION"),
+        congestion.unwrap_or("bbr")
+    )
+}
+
+/// One run that is not counted, then those that are.
+fn measure(
+    columba: &Columba,
+    stage: &mut Stage,
+    progress: &Progress,
+    count: u32,
+) -> Result<Vec<Run>> {
+    columba.run(stage, progress)?;
+    let mut runs = Vec::new();
+    let before = columba.counters(stage)?;
+    for _ in 0..count {
+        runs.push(columba.run(stage, progress)?);
+    }
+    let after = columba.counters(stage)?;
+    let retransmitted = after.retransmitted_packets - before.retransmitted_packets;
+    for run in &mut runs {
+        run.retransmitted = retransmitted / u64::from(count.max(1));
+    }
+    Ok(runs)
+}
+
+/// Writes the files; returns the hash of the only one.
+pub(crate) fn make_files(folder: &Path, files: u64, bytes_each: u64) -> Result<Option<String>> {
+    for index in 0..files {
+        // Folders of a thousand, as people have them.
+        let folder = folder.join(format!("{:03}", index / 1000));
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+        let path = folder.join(format!("{index:06}.bin"));
+        content::write_noise(&path, bytes_each, index)?;
+        if files == 1 {
+            return content::hash_of(&path).map(Some);
+        }
+    }
+    Ok(None)
+}
+
 /// The folder for files in memory, if there is room; the sink `shm` insists on it.
-fn memory_folder(bytes: u64, sink: Sink) -> Result<Option<&'static Path>> {
-    let copies = if sink == Sink::Shm { 2 } else { 1 };
+pub(crate) fn memory_folder(bytes: u64, sink: Sink) -> Result<Option<&'static Path>> {
     let folder = Path::new(MEMORY_FOLDER);
-    let needed = bytes * copies + (16 << 20);
+    let needed = bytes + (16 << 20);
     let fits = folder.is_dir() && os::free_bytes(folder).is_some_and(|free| free >= needed);
     if fits {
         Ok(Some(folder))
@@ -167,37 +227,47 @@ fn memory_folder(bytes: u64, sink: Sink) -> Result<Option<&'static Path>> {
     }
 }
 
-/// Waits until the file is so old that the server caches its hashes.
-fn settle(source: &Path, stage: &mut Stage) -> Result<()> {
-    let written = std::fs::metadata(source)?.modified()?;
-    let age = SystemTime::now()
-        .duration_since(written)
-        .unwrap_or_default();
-    let until = std::time::Instant::now() + SETTLED.saturating_sub(age);
-    // Listening, so that an interruption is heard.
-    while stage.next(until)?.is_some() {}
-    Ok(())
-}
-
 fn show(row: &Row, json: bool) -> Result<()> {
     if json {
         return report::print_json(row);
     }
+    let subject = &row.subject;
     let rate = |bytes_per_second| report::megabytes(bytes_per_second) + "/s";
-    report::print(&format!(
-        "{}, {}, UDP payload ≤ {}: {} ({} to {}, {} runs), {:.3} CPU seconds per GB, {:.4} allocations per packet\n",
-        row.row,
-        if row.encrypted {
+    let mut text = format!(
+        "{}, {}, UDP payload ≤ {}: {} ({} to {}, {} runs), {:.3} CPU seconds per GB",
+        subject.row,
+        if subject.encrypted {
             "encrypted"
         } else {
             "plaintext"
         },
-        row.payload_limit,
+        subject.payload_limit,
         rate(row.bytes_per_second),
         rate(row.min),
         rate(row.max),
         row.runs,
         row.cpu_seconds_per_gb,
-        row.allocations_per_packet
-    ))
+    );
+    text += &format!(
+        " ({:.3} server, {:.3} clients)",
+        row.server_cpu_seconds_per_gb, row.client_cpu_seconds_per_gb
+    );
+    if subject.files > 1 {
+        text += &format!(", {:.0} files/s", row.files_per_second);
+    }
+    if let (Some(packets), Some(sent_again)) = (row.packets, row.retransmitted_packets) {
+        text += &format!(", {packets} packets, {sent_again} sent again");
+    }
+    if let Some(allocations) = row.allocations_per_packet {
+        text += &format!(", {allocations:.4} allocations per packet");
+    }
+    text += &format!(
+        ", peak memory {} server, {} client",
+        report::megabytes(report::rate(row.server_peak_bytes, 1.0)),
+        report::megabytes(report::rate(row.client_peak_bytes, 1.0))
+    );
+    if row.noisy {
+        text += " [noisy]";
+    }
+    report::print(&(text + "\n"))
 }

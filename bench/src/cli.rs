@@ -6,16 +6,35 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::bulk::BulkArgs;
+use crate::chat::ChatArgs;
+use crate::compare::CompareArgs;
 use crate::demo::DemoArgs;
+use crate::histogram::HistogramArgs;
+use crate::idle::IdleArgs;
+use crate::many::ManyArgs;
+use crate::mixed::MixedArgs;
+use crate::publish::ReportArgs;
 use crate::scenarios::ScenariosArgs;
 use crate::sparse::SparseArgs;
 use crate::stage::{BadUsage, Interrupted, USAGE};
-use crate::{Arguments, bulk, demo, exit_code, report, roles, scenarios, sparse};
+use crate::{
+    Arguments, bulk, chat, compare, demo, exit_code, histogram, idle, many, mixed, publish, report,
+    roles, scenarios, sparse,
+};
 
 const BENCH_EXAMPLES: &str = "\
 Examples:
   columba-bench demo --loss 20% --delay 50ms
   columba-bench bulk --mib 1024 --max-datagram 1472 --runs 5 --json
+  columba-bench chat --subscribers 1000 --rate 100 --redis 127.0.0.1:6379
+  columba-bench chat --find 5ms
+  columba-bench idle --clients 1000,10000
+  columba-bench mixed --downloads 8 --cold
+  columba-bench mixed --rate 20mbit --delay 25ms
+  columba-bench many --clients 1000 --size 1M
+  columba-bench histogram before.hlog after.hlog --tag loop_turn --svg turns.svg
+  columba-bench bulk --files 10000 --size 4k
+  columba-bench compare --quick
   columba-bench scenarios loss-30 blackhole
   columba-bench sparse --gib 5 --to /var/tmp";
 
@@ -37,8 +56,22 @@ struct BenchCli {
 enum Workload {
     /// Chat and downloads over a path that loses packets, with every hash checked
     Demo(DemoArgs),
-    /// One large download over loopback, as fast as it goes
+    /// Downloads over loopback, as fast as they go: large, several at once, or many small ones
     Bulk(BulkArgs),
+    /// Messages to many members at a set rate, beside Redis and NATS
+    Chat(ChatArgs),
+    /// Chat while downloads run, in the server and at the client, beside the same without them
+    Mixed(MixedArgs),
+    /// Many clients that download at the same moment, and the server's memory for each
+    Many(ManyArgs),
+    /// Memory of the server per idle member of the chat
+    Idle(IdleArgs),
+    /// Latency histograms (.hlog) as tables and charts, side by side or merged
+    Histogram(HistogramArgs),
+    /// Columba beside the limits of this machine and beside other transports, in one run
+    Compare(CompareArgs),
+    /// Turn saved rows into docs/BENCHMARKS.md, with tables and plots
+    Report(ReportArgs),
     /// Bad networks, one after the other: each file must arrive identical and in time
     Scenarios(ScenariosArgs),
     /// Download a sparse file beyond 4 GiB and check its hash
@@ -63,6 +96,13 @@ pub fn bench_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match BenchCli::parse_from(arguments).workload {
         Workload::Demo(args) => demo::run(&args),
         Workload::Bulk(args) => bulk::run(&args),
+        Workload::Chat(args) => chat::run(&args),
+        Workload::Mixed(args) => mixed::run(&args),
+        Workload::Many(args) => many::run(&args),
+        Workload::Idle(args) => idle::run(&args),
+        Workload::Histogram(args) => histogram::run(&args),
+        Workload::Compare(args) => compare::run(&args),
+        Workload::Report(args) => publish::run(&args),
         Workload::Scenarios(args) => scenarios::run(&args),
         Workload::Sparse(args) => sparse::run(&args),
     };

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use columba_client::download::get;
@@ -36,6 +37,9 @@ pub(crate) struct Order {
     pub(crate) folder: Option<PathBuf>,
     /// Largest UDP payload in bytes; 0: as large as the path takes.
     pub(crate) max_datagram: u16,
+    /// One [`FileOutcome`] for all files together, at the end: ten thousand lines would be work of their own.
+    #[serde(default)]
+    pub(crate) summary: bool,
 }
 
 /// What the process tells.
@@ -71,6 +75,8 @@ pub(crate) struct FileOutcome {
     /// Round trips of packets of the whole association so far.
     pub(crate) rtt_p50_ms: f64,
     pub(crate) rtt_p99_ms: f64,
+    /// More than one in a summary.
+    pub(crate) files: u64,
 }
 
 impl From<&FileReport> for FileOutcome {
@@ -84,7 +90,34 @@ impl From<&FileReport> for FileOutcome {
             packets: file.packets_received,
             rtt_p50_ms: file.rtt_p50.as_secs_f64() * 1e3,
             rtt_p99_ms: file.rtt_p99.as_secs_f64() * 1e3,
+            files: 1,
         }
+    }
+}
+
+/// All files so far as one outcome.
+#[derive(Debug, Default)]
+struct Summary {
+    started: Option<Instant>,
+    whole: Option<FileOutcome>,
+}
+
+impl Summary {
+    fn add(&mut self, file: &FileReport) {
+        let now = Instant::now();
+        let started = now.checked_sub(file.elapsed).unwrap_or(now);
+        let started = *self
+            .started
+            .insert(self.started.map_or(started, |first| first.min(started)));
+        let mut next = FileOutcome::from(file);
+        next.seconds = (now - started).as_secs_f64();
+        if let Some(before) = &self.whole {
+            next.bytes += before.bytes;
+            next.packets += before.packets;
+            next.files += before.files;
+            next.blake3.clear();
+        }
+        self.whole = Some(next);
     }
 }
 
@@ -103,6 +136,7 @@ fn download(arguments: &[OsString]) -> Result<bool> {
     let order = arguments.get(1).and_then(|order| order.to_str());
     let order: Order = serde_json::from_str(order.context("there is no order")?)?;
     let mut told = Ok(());
+    let mut all = order.summary.then(Summary::default);
     let summary = get(
         engine_config(&order)?,
         order.names,
@@ -112,16 +146,23 @@ fn download(arguments: &[OsString]) -> Result<bool> {
             if told.is_ok()
                 && let Event::Get { event, .. } = event
             {
-                told = tell(event);
+                match (&mut all, event) {
+                    (Some(all), GetEvent::Done(file)) => all.add(file),
+                    _ => told = tell(event),
+                }
             }
         },
     )?;
     told?;
+    if let Some(whole) = all.and_then(|all| all.whole) {
+        report::print_json(&Told::File(whole))?;
+    }
     report::print_json(&Told::Done(Usage::now()))?;
     Ok(summary.failures.is_empty())
 }
 
-fn engine_config(order: &Order) -> Result<EngineConfig> {
+/// What an order means to the engine.
+pub(crate) fn engine_config(order: &Order) -> Result<EngineConfig> {
     let state = StateFolder::choose(Some(&order.state))?;
     let security = match &order.fingerprint {
         Some(fingerprint) => Security::Tls {

@@ -5,27 +5,50 @@
 //!
 //! - `cli`: the command lines.
 //! - `demo`: chat and downloads over a path that loses packets, with every hash checked.
-//! - `bulk`: one large download, as fast as it goes.
+//! - `chat`: messages to many, and how late they come; also from Redis and NATS.
+//! - `mixed`: chat while downloads run.
+//! - `many`: as many associations at once.
+//! - `idle`: what a member of the chat costs the server.
+//! - `histogram`: interval logs as tables and charts.
+//! - `bulk`: downloads over loopback, as fast as they go.
+//! - `compare`: Columba beside limits and peers; `transports` has those.
+//! - `measured`, `saved`, `publish`: rows, rows on disk, `docs/BENCHMARKS.md`.
+//! - `columba`: Columba as something to be measured.
 //! - `sparse`: a file beyond 4 GiB.
 //! - `session`: a server, perhaps a bad network before it, and how clients reach them.
 //! - `download`: the receiving process of all workloads: the client's engine, which tells its progress.
-//! - `processes`: one child process; `os`: what the operating system has to do with it.
+//! - `plot`: charts.
+//! - `processes`: one child process; `memory`: what another process has; `os`: what the operating system has to do with it.
 
 mod allocations;
 mod bulk;
+mod chat;
 mod cli;
+mod columba;
+mod compare;
 mod content;
 mod demo;
 mod download;
+mod histogram;
+mod idle;
+mod machine;
+mod many;
+mod measured;
+mod memory;
+mod mixed;
 mod os;
+mod plot;
 mod processes;
 mod progress;
+mod publish;
 mod report;
 mod roles;
+mod saved;
 mod scenarios;
 mod session;
 mod sparse;
 mod stage;
+mod transports;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -156,6 +156,11 @@ impl Process {
         Ok(())
     }
 
+    /// The system's number for it.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What people call it.
     pub(crate) fn name(&self) -> &str {
         &self.name

@@ -7,6 +7,9 @@ use crate::report::complain;
 const TEMPLATE: &str =
     "{bar:30} {bytes:>11}/{total_bytes:11} {bytes_per_sec:>12} {eta:>4} {wide_msg}";
 
+const COUNT_TEMPLATE: &str = "{bar:30} {pos:>7}/{len:7} {eta:>4}";
+const STEPS_TEMPLATE: &str = "{bar:30} {pos:>3}/{len} {elapsed:>4} {wide_msg}";
+
 /// Progress of a download, with lines above it.
 #[derive(Debug)]
 pub(crate) struct Progress {
@@ -37,6 +40,25 @@ impl Progress {
         self.bar.set_message(current.to_owned());
     }
 
+    /// `done` of `total` things other than bytes.
+    pub(crate) fn count(&self, done: u64, total: u64) {
+        if let Ok(style) = ProgressStyle::with_template(COUNT_TEMPLATE) {
+            self.bar.set_style(style);
+        }
+        self.bar.set_length(total);
+        self.bar.set_position(done);
+    }
+
+    /// `done` of `total` steps are behind us; `current` is going on.
+    pub(crate) fn step(&self, done: u64, total: u64, current: &str) {
+        // A template that does not parse is found by the test below.
+        if let Ok(style) = ProgressStyle::with_template(STEPS_TEMPLATE) {
+            self.bar.set_style(style);
+        }
+        self.update(done, total, current);
+        self.bar.tick();
+    }
+
     /// A line above the bar.
     pub(crate) fn say(&self, line: &str) {
         if self.quiet {
@@ -61,7 +83,9 @@ mod tests {
 
     #[test]
     fn the_template_is_sound_and_quiet_is_quiet() {
-        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+        for template in [TEMPLATE, COUNT_TEMPLATE, STEPS_TEMPLATE] {
+            assert!(ProgressStyle::with_template(template).is_ok());
+        }
         let progress = Progress::new(true);
         progress.update(1, 2, "a");
         assert!(progress.bar.is_hidden());

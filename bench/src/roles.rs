@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{allocations, download, os};
+use crate::{allocations, download, many, os, transports};
 
 /// Which program to be.
 pub(crate) const ROLE_VARIABLE: &str = "COLUMBA_BENCH_ROLE";
@@ -26,15 +26,21 @@ pub(crate) enum Role {
     Chat,
     /// The client's engine without its command line: it tells its progress
     Download,
+    /// Many such engines, which read standard input until they start
+    Many,
+    /// Another transport's server or client
+    Transport,
 }
 
 impl Role {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 7] = [
         Self::Server,
         Self::LossSim,
         Self::Client,
         Self::Chat,
         Self::Download,
+        Self::Many,
+        Self::Transport,
     ];
 
     /// How the environment says it.
@@ -45,6 +51,8 @@ impl Role {
             Self::Client => "client",
             Self::Chat => "chat",
             Self::Download => "download",
+            Self::Many => "many",
+            Self::Transport => "transport",
         }
     }
 
@@ -55,6 +63,8 @@ impl Role {
             Self::LossSim => "columba-loss-sim",
             Self::Client | Self::Chat => "columba",
             Self::Download => "columba-download",
+            Self::Many => "columba-many",
+            Self::Transport => "columba-bench-transport",
         }
     }
 
@@ -67,7 +77,7 @@ impl Role {
 /// Plays the role this process was started for; `None` when a person started it.
 pub(crate) fn play(arguments: &[OsString]) -> Option<ExitCode> {
     let role = Role::from_environment()?;
-    if role != Role::Chat {
+    if role != Role::Chat && role != Role::Many {
         end_with_parent();
     }
     Some(match role {
@@ -75,6 +85,8 @@ pub(crate) fn play(arguments: &[OsString]) -> Option<ExitCode> {
         Role::LossSim => columba_loss_sim::cli::run(arguments.iter().cloned()),
         Role::Client | Role::Chat => columba_client::cli::main(),
         Role::Download => download::main(arguments),
+        Role::Many => many::role::main(arguments),
+        Role::Transport => transports::role::main(arguments),
     })
 }
 
@@ -85,6 +97,9 @@ pub(crate) struct Usage {
     pub(crate) cpu_seconds: f64,
     /// Heap allocations of all threads.
     pub(crate) allocations: u64,
+    /// Most memory it had at once (`VmHWM`); 0 where the system does not tell.
+    #[serde(default)]
+    pub(crate) peak_bytes: u64,
 }
 
 impl Usage {
@@ -93,6 +108,7 @@ impl Usage {
         Self {
             cpu_seconds: os::cpu_time().as_secs_f64(),
             allocations: allocations::count(),
+            peak_bytes: os::peak_memory_bytes(),
         }
     }
 }
@@ -102,7 +118,7 @@ pub(crate) const USAGE_QUESTION: &str = "usage";
 
 /// Standard input is a pipe from our parent: when it ends, the parent is gone, however that came about, and so must we.
 /// This works on every system and for every way to die. Meanwhile it carries [`USAGE_QUESTION`]s.
-fn end_with_parent() {
+pub(crate) fn end_with_parent() {
     let watch = || {
         for line in std::io::stdin().lock().lines() {
             match line {

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::chat::Service;
 use crate::download::{FileOutcome, Order, Told};
 use crate::processes::{Heard, Launch, ProcessId};
 use crate::progress::Progress;
@@ -65,14 +66,24 @@ pub(crate) fn arguments<T: Into<OsString>>(list: impl IntoIterator<Item = T>) ->
 impl Session {
     /// Starts a server on loopback and waits until it serves.
     pub(crate) fn start(stage: &mut Stage, options: ServerOptions<'_>) -> Result<Self> {
+        Self::start_with(stage, options, Vec::new())
+    }
+
+    /// Starts a server with further arguments.
+    pub(crate) fn start_with(
+        stage: &mut Stage,
+        options: ServerOptions<'_>,
+        more: Vec<OsString>,
+    ) -> Result<Self> {
         let mut list = arguments(["--listen", "127.0.0.1:0", "--ready-json", "--state"]);
-        list.push(stage.make_folder("server")?.into());
+        list.push(stage.make_unique_folder("server")?.into());
         if options.plaintext {
             list.push("--plaintext".into());
         }
         if let Some(congestion) = options.congestion {
             list.extend(arguments(["--congestion", congestion]));
         }
+        list.extend(more);
         list.push(options.share.into());
         let (server, ready) = stage.start_serving(Role::Server, "server", list)?;
         let text = |field: &str| ready[field].as_str().map(str::to_owned);
@@ -125,6 +136,25 @@ impl Session {
         Ok(list)
     }
 
+    /// How chat members reach it.
+    pub(crate) fn chat_service(&self) -> Result<Service> {
+        let key = self.fingerprint.as_ref().map(|text| text.parse());
+        Ok(Service::Columba {
+            address: self
+                .address
+                .parse()
+                .context("the server named no address")?,
+            key: key
+                .transpose()
+                .context("the server's fingerprint is none")?,
+        })
+    }
+
+    /// The server's process.
+    pub(crate) const fn server(&self) -> ProcessId {
+        self.server
+    }
+
     /// Runs a client's command that answers in lines of JSON.
     pub(crate) fn ask(&self, stage: &mut Stage, command: &[&str]) -> Result<Vec<Value>> {
         let list = self.client_arguments(stage, "operator", command)?;
@@ -152,6 +182,7 @@ impl Session {
             names: names.into_iter().map(str::to_owned).collect(),
             folder,
             max_datagram,
+            summary: false,
         })
     }
 

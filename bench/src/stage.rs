@@ -104,6 +104,17 @@ impl Stage {
         Ok(path)
     }
 
+    /// A new folder in the temporary folder whose name begins like this.
+    pub(crate) fn make_unique_folder(&self, name: &str) -> Result<PathBuf> {
+        let made = tempfile::Builder::new()
+            .prefix(name)
+            .tempdir_in(&self.folder);
+        // It goes with the folder it is in.
+        Ok(made
+            .with_context(|| format!("cannot create a folder {name}"))?
+            .keep())
+    }
+
     /// Starts a process.
     pub(crate) fn start(&mut self, launch: &Launch<'_>) -> Result<ProcessId> {
         let id = ProcessId(self.processes.len());

@@ -153,6 +153,133 @@ fn bulk_fills_its_row() {
     assert!(number("bytes_per_second") <= number("max"), "{row}");
 }
 
+fn rows(output: &Output) -> Vec<Value> {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {errors}", output.status);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let parse = |line| serde_json::from_str(line).expect("JSON");
+    text.lines().map(parse).collect()
+}
+
+#[test]
+fn chat_delivers_everything_and_its_histograms_are_read_and_drawn() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| {
+        let path = folder.path().join(name);
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    let (logs, svg) = (path("logs"), path("chat.svg"));
+    let words = "chat --subscribers 5 --publishers 2 --rate 50 --seconds 1s --warm-up 0s --json --histograms";
+    let mut arguments: Vec<&str> = words.split(' ').collect();
+    arguments.extend([logs.as_str(), "--chart", svg.as_str()]);
+    let row = json(&run(BENCH, &arguments));
+    for field in [
+        "deliveries_per_second",
+        "delivered",
+        "expected",
+        "last_recipient_us",
+        "latency_us",
+        "rate",
+        "row",
+        "size",
+        "subscribers",
+        "tls",
+    ] {
+        assert!(fields(&row).contains(&field), "{field} is missing");
+    }
+    assert_eq!(row["delivered"], 250, "{row}");
+    assert_eq!(row["expected"], 250);
+    assert!(row["latency_us"]["p99"].as_f64() >= row["latency_us"]["p50"].as_f64());
+    assert!(
+        std::fs::read_to_string(&svg)
+            .expect("drawn")
+            .contains("columba, TLS")
+    );
+
+    let log = path("logs/chat-columba-tls.hlog");
+    let png = path("chat.png");
+    let arguments = ["histogram", "--json", "--png", &png, &log];
+    let tags = rows(&run(BENCH, &arguments));
+    let counts: Vec<_> = tags
+        .iter()
+        .map(|row| (&row["tag"], &row["count"]))
+        .collect();
+    let (latency, last) = ("chat_latency".into(), "chat_last_recipient".into());
+    assert_eq!(counts, [(&last, &50.into()), (&latency, &250.into())]);
+    assert_eq!(tags[1]["latency_us"]["p99"], row["latency_us"]["p99"]);
+    let merged = rows(&run(BENCH, &["histogram", "--json", "--merge", &log, &log]));
+    assert_eq!(merged[0]["count"], 100);
+    let beside = run(BENCH, &["histogram", "--tag", "chat_latency", &log, &log]);
+    assert!(String::from_utf8_lossy(&beside.stdout).contains("×1.00"));
+}
+
+#[test]
+fn chat_in_plaintext_goes_one_at_a_time_and_finds_a_rate() {
+    let words = "chat --plaintext --subscribers 3 --publishers 3 --rate 100 --seconds 300ms --warm-up 0s --json";
+    let arguments: Vec<&str> = words.split(' ').chain(["--one-at-a-time"]).collect();
+    let row = json(&run(BENCH, &arguments));
+    assert_eq!(
+        (&row["delivered"], &row["tls"]),
+        (&90.into(), &false.into())
+    );
+    // A bound that any machine holds at the first rate, and none at the last.
+    let arguments: Vec<&str> = words.split(' ').chain(["--find", "1m"]).collect();
+    let row = json(&run(BENCH, &arguments));
+    assert!(row["rate"].as_f64() >= Some(100.0), "{row}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn idle_members_cost_something() {
+    let row = json(&run(
+        BENCH,
+        &["idle", "--clients", "40", "--plaintext", "--json"],
+    ));
+    assert_eq!((&row["clients"], &row["tls"]), (&40.into(), &false.into()));
+    let bytes = row["bytes_per_client"].as_u64().expect("a number");
+    assert!((100..1_000_000).contains(&bytes), "{row}");
+}
+
+#[test]
+fn chat_goes_on_beside_downloads() {
+    let words = "mixed --downloads 2 --mib 16 --subscribers 4 --messages 20 --seconds 3s --warm-up 0s --json";
+    let arguments: Vec<&str> = words.split(' ').collect();
+    let rows = rows(&run(BENCH, &arguments));
+    let names: Vec<_> = rows.iter().map(|row| &row["row"]).collect();
+    assert_eq!(names, ["alone", "downloads"]);
+    for row in &rows {
+        assert_eq!(
+            (&row["delivered"], &row["expected"]),
+            (&240.into(), &240.into())
+        );
+        assert!(row["server_us"]["p99"].as_f64() > Some(0.0), "{row}");
+    }
+    assert!(rows[1]["download_bytes_per_second"].as_f64() > Some(1e5));
+}
+
+#[test]
+fn many_clients_get_the_same_file_at_once() {
+    let words = "many --clients 12 --processes 2 --size 200k --json";
+    let arguments: Vec<&str> = words.split(' ').collect();
+    let row = json(&run(BENCH, &arguments));
+    assert_eq!((&row["identical"], &row["failed"]), (&12.into(), &0.into()));
+    assert_eq!(row["bytes"], 200 << 10, "{row}");
+}
+
+#[test]
+fn a_log_that_is_none_is_refused_by_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("broken.hlog");
+    std::fs::write(&path, "#[StartTime: 1.0]\n1,2,3\n").expect("written");
+    let output = run(BENCH, &["histogram", path.to_str().expect("UTF-8")]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        text.contains("broken.hlog") && text.contains("line 2"),
+        "{text}"
+    );
+}
+
 #[test]
 fn wrong_usage_is_told_and_nothing_stays_behind() {
     let folder = tempfile::tempdir().expect("a folder");

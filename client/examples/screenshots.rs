@@ -40,8 +40,15 @@ fn draw(app: &App, target: &Path) {
     let mut simulator = Simulator::with_size(settings(), SIZE, app.view());
     let snapshot = simulator.snapshot(&app.theme()).unwrap();
     let scratch = tempfile::tempdir().unwrap();
-    snapshot.matches_image(scratch.path().join("shot.png")).unwrap();
-    let drawn = std::fs::read_dir(scratch.path()).unwrap().next().unwrap().unwrap().path();
+    snapshot
+        .matches_image(scratch.path().join("shot.png"))
+        .unwrap();
+    let drawn = std::fs::read_dir(scratch.path())
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
     let decoder = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(drawn).unwrap()));
     let mut reader = decoder.read_info().unwrap();
     let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
@@ -63,5 +70,9 @@ fn draw(app: &App, target: &Path) {
     let mut encoder = png::Encoder::new(file, width as u32, height as u32);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_compression(png::Compression::High);
-    encoder.write_header().unwrap().write_image_data(&half).unwrap();
+    encoder
+        .write_header()
+        .unwrap()
+        .write_image_data(&half)
+        .unwrap();
 }

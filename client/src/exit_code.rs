@@ -45,6 +45,11 @@ impl From<ExitCode> for ProcessCode {
     }
 }
 
+/// Why downloads cannot begin where chat works.
+pub const UDP_BLOCKED: &str = "it answers over TCP but not over UDP; a firewall may drop UDP";
+/// Why a file that changes all the time is given up.
+pub const CHANGED_TWICE: &str = "it changed on the server twice while it was fetched";
+
 /// Why a command did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {

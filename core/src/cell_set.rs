@@ -115,6 +115,13 @@ impl CellSet {
     /// How many of the cells of `range` are there.
     #[must_use]
     pub fn count_in(&self, range: Range<u32>) -> u32 {
+        if let Some((chunk, word, mask)) = one_word(&range) {
+            return match &self.chunks[chunk] {
+                Chunk::Empty => 0,
+                Chunk::Full => range.end - range.start,
+                Chunk::Partial(bitmap, _) => (bitmap[word] & mask).count_ones(),
+            };
+        }
         pieces(range)
             .map(|(chunk, bits)| match &self.chunks[chunk] {
                 Chunk::Empty => 0,
@@ -153,6 +160,9 @@ impl CellSet {
         }
         assert!(range.end <= self.cells, "cells beyond the stream");
         let start = range.start;
+        if let Some(new) = self.insert_in_word(&range) {
+            return new;
+        }
         let mut new = 0;
         for (index, bits) in pieces(range) {
             new += self.insert_in_chunk(index, bits, pool);
@@ -162,6 +172,26 @@ impl CellSet {
             self.advance_lowest_missing();
         }
         new
+    }
+
+    /// The usual case, fast: a few cells in one word of a chunk that stays partly filled.
+    fn insert_in_word(&mut self, range: &Range<u32>) -> Option<u32> {
+        let (index, word, mask) = one_word(range)?;
+        let len = self.chunk_len(index);
+        let Chunk::Partial(bitmap, filled) = &mut self.chunks[index] else {
+            return None;
+        };
+        let new = (mask & !bitmap[word]).count_ones();
+        if *filled + new >= len {
+            return None;
+        }
+        bitmap[word] |= mask;
+        *filled += new;
+        self.present += new;
+        if range.start <= self.lowest_missing {
+            self.advance_lowest_missing();
+        }
+        Some(new)
     }
 
     fn chunk_len(&self, index: usize) -> u32 {
@@ -245,6 +275,18 @@ fn pieces(range: Range<u32>) -> impl Iterator<Item = (usize, Range<u32>)> {
         next += len;
         Some((chunk as usize, first..first + len))
     })
+}
+
+/// Chunk, word and mask of a range that lies in one word, as most runs of few cells do.
+#[inline]
+fn one_word(range: &Range<u32>) -> Option<(usize, usize, u64)> {
+    if range.is_empty() || range.start / 64 != (range.end - 1) / 64 {
+        return None;
+    }
+    let chunk = (range.start / CHUNK_CELLS) as usize;
+    let word = (range.start % CHUNK_CELLS / 64) as usize;
+    let len = range.end - range.start;
+    Some((chunk, word, (u64::MAX >> (64 - len)) << (range.start % 64)))
 }
 
 /// The words a range of bits touches, with the mask in each.

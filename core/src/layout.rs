@@ -119,7 +119,9 @@ impl StreamLayout {
     /// ends, is empty, or goes beyond the stream.
     #[must_use]
     pub fn cells_in(&self, first: u32, bytes: usize) -> Option<u32> {
-        let count = u32::try_from(bytes.div_ceil(usize::from(self.cell_bytes))).ok()?;
+        let count = u32::try_from(bytes)
+            .ok()?
+            .div_ceil(u32::from(self.cell_bytes));
         let fits = first.checked_add(count)? <= self.cells;
         (count > 0 && fits && self.run_bytes(first, count) == bytes).then_some(count)
     }

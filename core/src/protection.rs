@@ -205,11 +205,9 @@ impl Sealer {
                     .expect("payload and room agree in length");
             }
             Self::Crc => {
-                let (body, tag) = room.split_at_mut(payload.len());
-                body.copy_from_slice(payload);
-                let crc = crc32c::crc32c_append(crc32c::crc32c(header), body);
-                let crc = crc ^ crc_of_number(number);
-                tag.copy_from_slice(&crc.to_be_bytes());
+                room[..payload.len()].copy_from_slice(payload);
+                let (covered, tag) = packet.split_at_mut(header_bytes + payload.len());
+                tag.copy_from_slice(&crc_of_packet(number, covered).to_be_bytes());
             }
         }
     }
@@ -231,17 +229,24 @@ impl Sealer {
                     .expect("the tag's room has its length");
             }
             Self::Crc => {
-                let crc = crc32c::crc32c_append(crc32c::crc32c(header), body);
-                let crc = crc ^ crc_of_number(number);
-                tag.copy_from_slice(&crc.to_be_bytes());
+                let (covered, tag) = packet.split_at_mut(packet.len() - CRC_TAG_BYTES);
+                tag.copy_from_slice(&crc_of_packet(number, covered).to_be_bytes());
             }
         }
     }
 }
 
-/// The high half of the packet number is not on the wire; the CRC covers it as the nonce does.
-const fn crc_of_number(number: u64) -> u32 {
-    (number >> 32) as u32
+/// CRC-32C of header and body. The high half of the packet number is not on the wire; the CRC covers it as the nonce
+/// does.
+fn crc_of_packet(number: u64, covered: &[u8]) -> u32 {
+    crc32c(covered) ^ (number >> 32) as u32
+}
+
+/// CRC-32C (Castagnoli; RFC 3720, appendix B.4).
+pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
+    let wide = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes);
+    // The library gives every CRC as 64 bits.
+    u32::try_from(wide).unwrap_or(u32::MAX)
 }
 
 /// Opens the packets of one direction.
@@ -372,8 +377,8 @@ impl Opener {
                 opened
             }
             Self::Crc => {
-                let crc = crc32c::crc32c_append(crc32c::crc32c(header), body);
-                let matches = tag == (crc ^ crc_of_number(number)).to_be_bytes();
+                let covered = &packet[..header_bytes + body_bytes];
+                let matches = tag == crc_of_packet(number, covered).to_be_bytes();
                 if matches {
                     out.copy_from_slice(body);
                 }
@@ -391,9 +396,9 @@ impl Opener {
         header_bytes: usize,
     ) -> Option<&'a mut [u8]> {
         let body_bytes = packet.len().checked_sub(header_bytes + self.tag_bytes())?;
-        let (header, rest) = packet.split_at_mut(header_bytes);
         match self {
             Self::Aead(aead) => {
+                let (header, rest) = packet.split_at_mut(header_bytes);
                 let choice = aead.choose(number, parity);
                 let opened = match aead.key(choice) {
                     Some(key) => {
@@ -412,9 +417,9 @@ impl Opener {
                 Some(&mut rest[..body_bytes])
             }
             Self::Crc => {
-                let (body, tag) = rest.split_at_mut(body_bytes);
-                let crc = crc32c::crc32c_append(crc32c::crc32c(header), body);
-                (*tag == (crc ^ crc_of_number(number)).to_be_bytes()).then_some(body)
+                let (covered, tag) = packet.split_at_mut(header_bytes + body_bytes);
+                let matches = *tag == crc_of_packet(number, covered).to_be_bytes();
+                matches.then_some(&mut covered[header_bytes..])
             }
         }
     }

@@ -1,73 +1,49 @@
-//! Latency histograms: kept for reports, and written as `.hlog` once a second and tag when asked for.
+//! The server's latency histograms: kept for reports, and written when asked for.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use columba_core::units::Timestamp;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::V2DeflateSerializer;
-use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
+
+use crate::hlog::Recorder;
 
 /// What is measured. All values are nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// One turn of the loop, without the waiting.
     LoopTurn,
-    /// From reading a message to its last frame being queued.
+    /// A turn's first message, from the earliest moment at which it can have been readable to the moment when it had
+    /// been written to everybody's socket. An upper bound: a busy loop counts from the poll before.
     FanOut,
     /// Round trips of packets.
     PacketRtt,
-    /// Handling one batch of received datagrams.
-    UdpBatch,
-    /// From a Start frame to the first packet of that file.
+    /// Handling the datagrams of one batch, which are acknowledgements nearly always.
+    AckProcessing,
+    /// From a Start frame to the first packet of that file, for the first who waits for it.
     FirstByte,
     /// From a Start frame to the client's confirmation.
     Download,
 }
 
-/// All kinds with their tags.
+/// All kinds with their tags, in the order of [`Kind`].
 const KINDS: [(Kind, &str); 6] = [
     (Kind::LoopTurn, "loop_turn"),
     (Kind::FanOut, "chat_fan_out"),
     (Kind::PacketRtt, "packet_rtt"),
-    (Kind::UdpBatch, "udp_batch"),
+    (Kind::AckProcessing, "ack_processing"),
     (Kind::FirstByte, "first_byte"),
     (Kind::Download, "download"),
 ];
 
-/// The largest value kept: one hour.
-const MAX_NS: u64 = 3_600_000_000_000;
-
-/// How often an interval is written.
-const INTERVAL: Duration = Duration::from_secs(1);
-
-/// One kind: since the start, and since the last interval was written.
-#[derive(Debug)]
-struct Series {
-    total: Histogram<u64>,
-    interval: Histogram<u64>,
-}
+/// The file's name, without its extension.
+const LOG_NAME: &str = "server";
 
 /// All histograms.
+#[derive(Debug)]
 pub struct Histograms {
-    series: Vec<Series>,
-    log: Option<Log>,
-}
-
-struct Log {
-    file: BufWriter<File>,
-    started: Timestamp,
-    interval_began: Timestamp,
-}
-
-impl std::fmt::Debug for Histograms {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Histograms")
-            .field("log", &self.log.is_some())
-            .finish_non_exhaustive()
-    }
+    recorder: Recorder,
 }
 
 /// The percentiles of one kind for reports, in microseconds.
@@ -77,12 +53,16 @@ pub struct Summary {
     pub count: u64,
     /// Median.
     pub p50: f64,
+    /// 75th percentile.
+    pub p75: f64,
     /// 90th percentile.
     pub p90: f64,
     /// 99th percentile.
     pub p99: f64,
     /// 99.9th percentile.
     pub p999: f64,
+    /// 99.99th percentile.
+    pub p9999: f64,
     /// Largest.
     pub max: f64,
 }
@@ -93,20 +73,8 @@ impl Histograms {
     /// # Errors
     /// Never in practice: the bounds are constants.
     pub fn new() -> io::Result<Self> {
-        let empty = || {
-            Histogram::new_with_bounds(1, MAX_NS, 3)
-                .map_err(|error| io::Error::other(error.to_string()))
-        };
-        let series = KINDS.iter().map(|_| {
-            Ok(Series {
-                total: empty()?,
-                interval: empty()?,
-            })
-        });
-        Ok(Self {
-            series: series.collect::<io::Result<_>>()?,
-            log: None,
-        })
+        let recorder = Recorder::new(KINDS.map(|(_, tag)| tag))?;
+        Ok(Self { recorder })
     }
 
     /// Writes `server.hlog` in `folder` from now on.
@@ -114,108 +82,43 @@ impl Histograms {
     /// # Errors
     /// The folder cannot be written.
     pub fn log_into(&mut self, folder: &Path, now: Timestamp) -> io::Result<()> {
-        std::fs::create_dir_all(folder)?;
-        let mut file = BufWriter::new(File::create(folder.join("server.hlog"))?);
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        writeln!(file, "#[Histogram log format version 1.3]")?;
-        writeln!(
-            file,
-            "#[StartTime: {}.{:03} (seconds since epoch)]",
-            since.as_secs(),
-            since.subsec_millis()
-        )?;
-        writeln!(
-            file,
-            "#[BaseTime: {}.{:03} (seconds since epoch)]",
-            since.as_secs(),
-            since.subsec_millis()
-        )?;
-        writeln!(
-            file,
-            "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\""
-        )?;
-        self.log = Some(Log {
-            file,
-            started: now,
-            interval_began: now,
-        });
-        Ok(())
+        self.recorder.log_into(folder, LOG_NAME, now)
     }
 
     /// Adds a value.
     pub fn record(&mut self, kind: Kind, value: Duration) {
-        let nanos = u64::try_from(value.as_nanos())
-            .unwrap_or(MAX_NS)
-            .clamp(1, MAX_NS);
-        if let Some(series) = self.series.get_mut(kind as usize) {
-            series.total.saturating_record(nanos);
-            if self.log.is_some() {
-                series.interval.saturating_record(nanos);
-            }
-        }
+        self.recorder.record(kind as usize, value);
     }
 
     /// When [`write_due`](Self::write_due) has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.log.as_ref().map(|log| log.interval_began + INTERVAL)
+        self.recorder.next_deadline()
     }
 
     /// Writes the interval if it is over.
     pub fn write_due(&mut self, now: Timestamp) {
-        if self.next_deadline().is_some_and(|deadline| deadline <= now) {
-            self.write_now(now, false);
-        }
+        report(self.recorder.write_due(now));
     }
 
-    /// Writes the interval so far; `flush` has everything reach the file.
+    /// Writes the interval so far; `flush` has everything reach the files.
     pub fn write_now(&mut self, now: Timestamp, flush: bool) {
-        if let Err(error) = self.try_write(now, flush) {
-            tracing::error!(%error, "the histograms cannot be written any more");
-            self.log = None;
-        }
-    }
-
-    fn try_write(&mut self, now: Timestamp, flush: bool) -> io::Result<()> {
-        let Some(log) = &mut self.log else {
-            return Ok(());
-        };
-        let start = log.interval_began - log.started;
-        let length = now - log.interval_began;
-        let mut serializer = V2DeflateSerializer::new();
-        let mut text = Vec::new();
-        let builder = IntervalLogWriterBuilder::new();
-        let mut writer = builder.begin_log_with(&mut text, &mut serializer)?;
-        for (series, (_, tag)) in self.series.iter_mut().zip(KINDS) {
-            if series.interval.is_empty() {
-                continue;
-            }
-            writer
-                .write_histogram(&series.interval, start, length, Tag::new(tag))
-                .map_err(|error| io::Error::other(format!("{error:?}")))?;
-            series.interval.reset();
-        }
-        log.file.write_all(&text)?;
-        log.interval_began = now;
-        if flush {
-            log.file.flush()?;
-        }
-        Ok(())
+        report(self.recorder.write_now(now, flush));
     }
 
     /// The percentiles of every kind that has values, by tag.
     #[must_use]
     pub fn summaries(&self) -> Vec<(&'static str, Summary)> {
-        let filled = self
-            .series
-            .iter()
-            .zip(KINDS)
-            .filter(|(series, _)| !series.total.is_empty());
+        let filled = self.recorder.filled();
         filled
-            .map(|(series, (_, tag))| (tag, Summary::of(&series.total)))
+            .map(|(tag, histogram)| (tag, Summary::of(histogram)))
             .collect()
+    }
+}
+
+fn report(written: io::Result<()>) {
+    if let Err(error) = written {
+        tracing::error!(%error, "the histograms cannot be written any more");
     }
 }
 
@@ -226,9 +129,11 @@ impl Summary {
         Self {
             count: histogram.len(),
             p50: at(0.5),
+            p75: at(0.75),
             p90: at(0.9),
             p99: at(0.99),
             p999: at(0.999),
+            p9999: at(0.9999),
             max: micros(histogram.max()),
         }
     }

@@ -17,6 +17,7 @@ mod connection;
 pub mod files;
 pub mod helpers;
 pub mod histograms;
+pub mod hlog;
 pub mod limits;
 mod listing;
 pub mod lobby;

@@ -116,6 +116,11 @@ impl<T> Slots<T> {
         self.entries.is_empty()
     }
 
+    /// All entries.
+    pub fn values(&self) -> impl Iterator<Item = &T> + '_ {
+        self.entries.iter().map(|(_, (_, entry))| entry)
+    }
+
     /// All ids.
     pub fn ids(&self) -> impl Iterator<Item = SlotId> + '_ {
         self.entries.iter().filter_map(|(index, &(generation, _))| {

@@ -168,9 +168,11 @@ mod tests {
         let summary = Summary {
             count: 2,
             p50: 1.0,
+            p75: 1.5,
             p90: 2.0,
             p99: 3.0,
             p999: 4.0,
+            p9999: 4.5,
             max: 5.0,
         };
         report.latency_us.insert("loop_turn", summary);

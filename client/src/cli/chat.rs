@@ -330,6 +330,7 @@ fn plain_download(event: &GetEvent) -> String {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of all events")]
 fn json_lines(event: &Event) -> String {
     let none = json!({});
     match event {

@@ -72,9 +72,64 @@ pub(super) fn stats(common: &Common, json: bool) -> Result<(), ClientError> {
     if json {
         return print(&line(&value));
     }
+    print(&report_text(value))
+}
+
+/// Counters one a line, latencies as a table below them.
+fn report_text(mut value: serde_json::Value) -> String {
+    let latencies = value
+        .as_object_mut()
+        .and_then(|report| report.remove(LATENCIES));
     let mut text = String::new();
     flatten("", &value, &mut text);
-    print(&text)
+    match &latencies {
+        Some(serde_json::Value::Object(kinds)) if !kinds.is_empty() => {
+            text.push_str(&format!("\n{:<NAME_WIDTH$}", "latency"));
+            for (_, name) in PERCENTILES {
+                text.push_str(&format!("{name:>COLUMN_WIDTH$}"));
+            }
+            text.push('\n');
+            for (kind, summary) in kinds {
+                text.push_str(&format!("{:<NAME_WIDTH$}", printable(kind)));
+                for (field, _) in PERCENTILES {
+                    let shown = latency(field, &summary[field]);
+                    text.push_str(&format!("{shown:>COLUMN_WIDTH$}"));
+                }
+                text.push('\n');
+            }
+        }
+        Some(_) | None => {}
+    }
+    text
+}
+
+/// Where a report keeps its latencies, in microseconds.
+const LATENCIES: &str = "latency_us";
+/// Their fields, and what people call them.
+const PERCENTILES: [(&str, &str); 8] = [
+    ("count", "count"),
+    ("p50", "50 %"),
+    ("p75", "75 %"),
+    ("p90", "90 %"),
+    ("p99", "99 %"),
+    ("p999", "99.9 %"),
+    ("p9999", "99.99 %"),
+    ("max", "max"),
+];
+const NAME_WIDTH: usize = 16;
+const COLUMN_WIDTH: usize = 11;
+
+/// A cell of the table; servers of other versions may lack some.
+fn latency(field: &str, value: &serde_json::Value) -> String {
+    let Some(micros) = value.as_f64() else {
+        return "-".to_owned();
+    };
+    match micros {
+        _ if field == "count" => value.to_string(),
+        _ if micros >= 1e6 => format!("{:.2} s", micros / 1e6),
+        _ if micros >= 1e3 => format!("{:.2} ms", micros / 1e3),
+        _ => format!("{micros:.1} µs"),
+    }
 }
 
 /// `a.b  value`, one a line.
@@ -136,6 +191,25 @@ fn ask<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn latencies_are_a_table() {
+        let value = serde_json::json!({"users": 3, "latency_us": {
+            "loop_turn": {"count": 12, "p50": 7.25, "p99": 1500.0, "max": 2_000_000.0},
+        }});
+        let text = report_text(value);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 4, "{text}");
+        assert!(
+            lines[0].starts_with("users") && lines[1].is_empty(),
+            "{text}"
+        );
+        let cells: Vec<&str> = lines[3].split_whitespace().collect();
+        let expected = "loop_turn 12 7.2 µs - - 1.50 ms - - 2.00 s";
+        assert_eq!(cells, expected.split(' ').collect::<Vec<_>>());
+        assert_eq!(lines[2].chars().count(), lines[3].chars().count());
+        assert_eq!(report_text(serde_json::json!({"latency_us": {}})), "");
+    }
 
     #[test]
     fn a_report_reads_as_lines() {

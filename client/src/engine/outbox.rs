@@ -82,20 +82,14 @@ impl Outbox {
         if self.gone {
             return;
         }
-        let older = match &event {
-            Event::Get {
-                request,
-                event: GetEvent::Progress(_),
-            } => self.waiting.iter_mut().rev().find(|waiting| {
-                matches!(waiting, Event::Get { request: other, event: GetEvent::Progress(_) } if other == request)
-            }),
+        let mut waiting = self.waiting.iter_mut().rev();
+        let older = if let Some(request) = progress_of(&event) {
+            waiting.find(|waiting| progress_of(waiting) == Some(request))
+        } else if self.lagging && matches!(event, Event::Network(_)) {
             // Sums of an interval: only a reader that lags loses some.
-            Event::Network(_) if self.lagging => self
-                .waiting
-                .iter_mut()
-                .rev()
-                .find(|waiting| matches!(waiting, Event::Network(_))),
-            _ => None,
+            waiting.find(|waiting| matches!(waiting, Event::Network(_)))
+        } else {
+            None
         };
         match older {
             Some(older) => *older = event,
@@ -188,6 +182,19 @@ impl Outbox {
                 }
             }
         }
+    }
+}
+
+/// The download whose progress an event tells.
+const fn progress_of(event: &Event) -> Option<u32> {
+    if let Event::Get {
+        request,
+        event: GetEvent::Progress(_),
+    } = event
+    {
+        Some(*request)
+    } else {
+        None
     }
 }
 

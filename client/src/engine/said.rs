@@ -61,10 +61,15 @@ impl Said {
     /// The server refused something that is no request.
     pub(super) fn on_refused(&mut self, code: ControlError) {
         let whisper = |words: &Words| words.to.is_some();
-        let at = match code {
-            ControlError::NoSuchUser => self.unconfirmed.iter().position(whisper),
-            ControlError::TooFast | ControlError::TextTooLong | ControlError::BadFrame => Some(0),
-            _ => None,
+        let of_any = [
+            ControlError::TooFast,
+            ControlError::TextTooLong,
+            ControlError::BadFrame,
+        ];
+        let at = if code == ControlError::NoSuchUser {
+            self.unconfirmed.iter().position(whisper)
+        } else {
+            of_any.contains(&code).then_some(0)
         };
         if let Some(at) = at {
             self.confirm(at);

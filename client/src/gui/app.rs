@@ -179,6 +179,7 @@ impl App {
             look: &LIGHT,
         };
         app.choose_look();
+        app.pay_attention();
         let task = if at_once {
             app.on_connect(connect::Message::Submit)
         } else {

@@ -182,7 +182,8 @@ impl Model {
         }
     }
 
-    /// Downloads files or folders by their listed names, to `folder` or the usual one.
+    /// Downloads files or folders by their listed names, to `folder` or the usual one. Nothing happens
+    /// while there is no engine.
     #[must_use]
     pub fn get(
         &mut self,
@@ -190,6 +191,9 @@ impl Model {
         names: Vec<String>,
         folder: Option<PathBuf>,
     ) -> Vec<Effect> {
+        if !self.connection.is_active() {
+            return Vec::new();
+        }
         vec![Effect::Send(self.transfers.add(now, names, folder))]
     }
 
@@ -214,6 +218,9 @@ impl Model {
     /// Fetches again what failed of a download, or all of a cancelled one, perhaps to another folder.
     #[must_use]
     pub fn retry(&mut self, now: Timestamp, request: u32, folder: Option<PathBuf>) -> Vec<Effect> {
+        if !self.connection.is_active() {
+            return Vec::new();
+        }
         sending(self.transfers.retry(now, request, folder))
     }
 
@@ -221,6 +228,9 @@ impl Model {
     #[must_use]
     pub fn retry_all(&mut self, now: Timestamp) -> Vec<Effect> {
         use super::transfers::TransferState::Failed;
+        if !self.connection.is_active() {
+            return Vec::new();
+        }
         let failed = self.transfers.iter().filter(|one| one.state() == Failed);
         let failed: Vec<u32> = failed.map(super::transfers::Transfer::request).collect();
         let again = failed

@@ -110,7 +110,7 @@ impl Files {
         &self.names
     }
 
-    /// All files, as the server lists them.
+    /// All of them, as the server lists them.
     pub fn iter(&self) -> impl Iterator<Item = &FileInfo> {
         self.all.iter()
     }

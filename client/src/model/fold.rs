@@ -194,7 +194,8 @@ impl Model {
         };
         self.push_at(moment, time_ms, &place, kind, text);
         self.people.whispered(partner, !own && !seen);
-        (!own && !(seen && self.focused)).then(|| Notice::Whisper {
+        let noticed = own || seen && self.focused;
+        (!noticed).then(|| Notice::Whisper {
             from: from.to_owned(),
             text: one_line(text),
         })

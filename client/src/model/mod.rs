@@ -19,7 +19,9 @@
 
 mod acts;
 pub mod calendar;
+mod cause;
 pub mod connection;
+mod entry;
 pub mod files;
 mod fold;
 pub mod input;
@@ -28,6 +30,7 @@ pub mod people;
 pub mod rate;
 pub mod text;
 pub mod timeline;
+mod transfer;
 pub mod transfers;
 pub mod units;
 pub mod why;
@@ -68,7 +71,7 @@ pub enum Effect {
     Send(Command),
     /// Show the list of commands.
     ShowCommands,
-    /// The person wants to leave: send [`Command::Finish`] and forget the engine.
+    /// The person wants to leave: send [`Command::Stop`]. The engine says goodbye and ends.
     Disconnect,
 }
 

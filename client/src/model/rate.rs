@@ -209,7 +209,7 @@ mod tests {
         }
         assert!(series.points().len() <= MAX_POINTS);
         assert!(series.points().len() > MAX_POINTS / 3);
-        assert!(series.points().iter().all(|point| point.is_some()));
+        assert!(series.points().iter().all(Option::is_some));
         let first = series.points()[0].unwrap();
         assert!((1.9..2.1).contains(&first), "{first}");
         assert!(series.max().unwrap() <= 3.0);

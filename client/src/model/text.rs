@@ -60,12 +60,9 @@ pub fn pieces(text: &str, known: Known<'_>) -> Vec<Piece> {
         .map(|skip| at + skip)
     {
         let end = word_end(text, start);
-        let (piece, from, to) = match special(text, start, end, known) {
-            Some(special) => special,
-            None => {
-                at = end;
-                continue;
-            }
+        let Some((piece, from, to)) = special(text, start, end, known) else {
+            at = end;
+            continue;
         };
         if from > plain_from {
             found.push(Piece::Plain(text[plain_from..from].to_owned()));

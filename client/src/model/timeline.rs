@@ -5,9 +5,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use columba_core::control::ControlError;
-
 use super::calendar::{Day, LocalTime};
+pub use super::entry::{Conversation, Entry, EntryId, EntryKind};
 use super::people::same_person;
 use super::text::{Known, Piece, mentions, pieces};
 
@@ -21,77 +20,6 @@ pub const MAX_ENTRIES: usize = 5000;
 const MAX_WHISPER_PARTNERS: usize = 200;
 /// Joins and leaves that follow each other are one entry of so many names.
 const MAX_NAMES_IN_ENTRY: usize = 50;
-
-/// What the window shows in its middle.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Conversation {
-    /// The chat.
-    #[default]
-    Everybody,
-    /// Whispers with one person.
-    Person(String),
-}
-
-/// Number of an entry: counted up over all timelines, never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EntryId(pub u64);
-
-/// One entry of a timeline.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Its number.
-    pub id: EntryId,
-    /// When it was said, milliseconds since the Unix epoch.
-    pub unix_ms: u64,
-    /// The same where we are.
-    pub time: LocalTime,
-    /// What it is.
-    pub kind: EntryKind,
-    /// Its text in pieces; put together they are the text.
-    pub pieces: Vec<Piece>,
-}
-
-/// What an entry is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EntryKind {
-    /// Somebody said it: to everybody, or in a whisper.
-    Said {
-        /// Who.
-        from: String,
-        /// Whether it was us.
-        own: bool,
-        /// Whether it names us.
-        mention: bool,
-        /// Whether only two read it.
-        whisper: bool,
-    },
-    /// These came; the text names them.
-    Joined(Vec<String>),
-    /// These went; the text names them.
-    Left(Vec<String>),
-    /// The program tells something that was asked for, or that happened.
-    Info,
-    /// Something went wrong.
-    Error(Option<ControlError>),
-    /// So many messages were sent while we were away that the server did not keep.
-    Missed(u64),
-    /// We said it, and it may not have arrived; the text is what we said.
-    Undelivered,
-}
-
-impl Entry {
-    /// The text, as for the clipboard.
-    #[must_use]
-    pub fn text(&self) -> String {
-        self.pieces.iter().map(Piece::shown).collect()
-    }
-
-    /// Whether somebody said it.
-    #[must_use]
-    pub const fn is_said(&self) -> bool {
-        matches!(self.kind, EntryKind::Said { .. })
-    }
-}
 
 /// A row of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,7 +182,7 @@ impl Timeline {
         let hits: Vec<EntryId> = if query.is_empty() {
             Vec::new()
         } else {
-            let hits = self.entries.iter().filter(|entry| is_hit(entry, &query));
+            let hits = self.entries.iter().filter(|entry| entry.is_hit(&query));
             hits.map(|entry| entry.id).collect()
         };
         let current = hits.last().copied();
@@ -340,7 +268,7 @@ impl Timeline {
             self.unread += 1;
             self.mentions += u32::from(mention);
         }
-        if !self.find.query.is_empty() && is_hit(&entry, &self.find.query) {
+        if !self.find.query.is_empty() && entry.is_hit(&self.find.query) {
             self.find.hits.push(entry.id);
         }
         self.entries.push_back(entry);
@@ -369,7 +297,13 @@ impl Timeline {
         let names = match &mut last.kind {
             EntryKind::Joined(names) if joined => names,
             EntryKind::Left(names) if !joined => names,
-            _ => return false,
+            EntryKind::Joined(_)
+            | EntryKind::Left(_)
+            | EntryKind::Said { .. }
+            | EntryKind::Info
+            | EntryKind::Error(_)
+            | EntryKind::Missed(_)
+            | EntryKind::Undelivered => return false,
         };
         if names.len() >= MAX_NAMES_IN_ENTRY || last.time.day != time.day {
             return false;
@@ -386,19 +320,6 @@ impl Timeline {
             }
         }
     }
-}
-
-fn is_hit(entry: &Entry, lower_query: &str) -> bool {
-    let from = match &entry.kind {
-        EntryKind::Said { from, .. } => from.as_str(),
-        EntryKind::Joined(_)
-        | EntryKind::Left(_)
-        | EntryKind::Info
-        | EntryKind::Error(_)
-        | EntryKind::Missed(_)
-        | EntryKind::Undelivered => "",
-    };
-    entry.text().to_lowercase().contains(lower_query) || from.to_lowercase().contains(lower_query)
 }
 
 fn presence_text(joined: bool, names: &[String]) -> String {

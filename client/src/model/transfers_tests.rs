@@ -1,6 +1,11 @@
 //! Tests of the list of downloads.
 
+use std::io;
+
 use super::*;
+use crate::engine::message::{FileReport, GetPhase};
+use crate::exit_code::{CHANGED_TWICE, ClientError, UDP_BLOCKED};
+use crate::storage::StorageError;
 
 fn at(millis: u64) -> Timestamp {
     Timestamp::ZERO + Duration::from_millis(millis)
@@ -183,11 +188,11 @@ fn the_list_is_bounded_by_what_ended() {
 fn causes_are_told_apart() {
     let changed = ClientError::Integrity {
         name: String::new(),
-        reason: "it changed on the server twice while it was fetched",
+        reason: CHANGED_TWICE,
     };
     let udp = ClientError::Connect {
         server: String::new(),
-        reason: "it answers over TCP but not over UDP".to_owned(),
+        reason: UDP_BLOCKED.to_owned(),
     };
     for (error, cause) in [
         (changed, Cause::SourceChanged),

@@ -5,16 +5,20 @@
 //! leaves as one buffer ([`Gathered`]) to be hashed while it is hot and written with one call.
 //! Runs that straddle segments or touch what is already there go through a bounce buffer.
 //!
+//! Packets come in order but for the lost ones, so nearly every run lies in the same segment as the
+//! one before: that place ([`Spot`]) is kept, and costs no look-up.
+//!
 //! When buffers run short, the segment that waits longest is parked in its part file; when all are
 //! with the hashers, there is one more: bytes that the core counts must not be lost. The credit
 //! ([`Assemblies::credit_bytes`]) keeps that rare.
 
 use std::collections::{HashMap, VecDeque};
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 use std::sync::Arc;
 
 use columba_core::client::Storage;
+use slab::Slab;
 
 use super::segment_pool::SegmentPool;
 use super::{
@@ -31,7 +35,7 @@ pub enum Gathered {
         key: FileKey,
         /// Which of its segments.
         index: u32,
-        /// 1 MiB, of which the segment's length counts.
+        /// As long as the file, 1 MiB at most; the segment's length of it counts.
         buffer: Box<[u8]>,
         /// Length of the segment in bytes.
         len: u32,
@@ -51,15 +55,19 @@ enum SegmentState {
     Done,
     /// Wanted; no byte is here.
     Missing,
-    /// Wanted; in an open buffer.
-    Open,
+    /// Wanted; in this one of the open buffers.
+    Open(usize),
     /// Wanted; this many bytes lie in the part file, for want of memory.
     Parked(u32),
 }
 
+/// A segment some bytes of which are here.
 #[derive(Debug)]
 struct OpenSegment {
+    file: usize,
     index: u32,
+    /// Length of the segment in bytes; the last one's buffer is longer.
+    len: u32,
     received_bytes: u32,
     touched: u64,
     buffer: Box<[u8]>,
@@ -67,18 +75,19 @@ struct OpenSegment {
 
 #[derive(Debug)]
 struct Assembly {
+    key: FileKey,
     part: Arc<dyn Part>,
     size_bytes: u64,
     /// Whole content of a small file, until it is taken.
     small: Option<Vec<u8>>,
     segments: Vec<SegmentState>,
-    open: Vec<OpenSegment>,
+    streams: Vec<u32>,
 }
 
 /// Where the bytes of a stream go.
 #[derive(Clone, Debug)]
 struct Route {
-    key: FileKey,
+    file: usize,
     /// The only segments the stream was started for, ascending; `None` for all that are missing.
     /// Its cells at their borders hold bytes of neighbours that another stream brings.
     only: Option<Arc<[u32]>>,
@@ -92,14 +101,32 @@ impl Route {
     }
 }
 
+/// Where the last run went, and so most likely the next.
+#[derive(Clone, Debug)]
+struct Spot {
+    stream: u32,
+    /// The bytes of the file that go there.
+    range: Range<u64>,
+    place: Place,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// The whole content of this small file.
+    Small(usize),
+    /// This open segment.
+    Open(usize),
+}
+
 /// The files that are being received, by stream.
 #[derive(Debug)]
 pub struct Assemblies {
     pool: SegmentPool,
-    files: HashMap<FileKey, Assembly>,
+    files: Slab<Assembly>,
+    by_key: HashMap<FileKey, usize>,
     streams: HashMap<u32, Route>,
-    /// The stream of the last packet and its file: packets come in trains.
-    current: Option<(u32, Route)>,
+    open: Slab<OpenSegment>,
+    spot: Option<Spot>,
     bounce: Vec<u8>,
     bounced: bool,
     turn: u64,
@@ -113,9 +140,11 @@ impl Assemblies {
     pub fn new(segment_buffers: usize) -> Self {
         Self {
             pool: SegmentPool::new(segment_buffers.max(2)),
-            files: HashMap::new(),
+            files: Slab::new(),
+            by_key: HashMap::new(),
             streams: HashMap::new(),
-            current: None,
+            open: Slab::with_capacity(segment_buffers),
+            spot: None,
             bounce: Vec::new(),
             bounced: false,
             turn: 0,
@@ -132,6 +161,7 @@ impl Assemblies {
         size_bytes: u64,
         have: &[(u32, ChainingValue)],
     ) {
+        self.remove(key);
         // A file whose segments cannot be counted was refused when it was prepared.
         let count = segment_count(size_bytes).unwrap_or(1);
         let mut segments = vec![SegmentState::Missing; count as usize];
@@ -140,33 +170,46 @@ impl Assemblies {
                 *state = SegmentState::Done;
             }
         }
-        let assembly = Assembly {
+        let file = self.files.insert(Assembly {
+            key,
             part,
             size_bytes,
             small: small_buffer(size_bytes),
-            open: Vec::new(),
             segments,
-        };
-        self.files.insert(key, assembly);
+            streams: Vec::new(),
+        });
+        self.by_key.insert(key, file);
     }
 
     /// The bytes of `stream` belong to this file from now on; with `only`, those of these segments
     /// (ascending).
     pub fn attach(&mut self, stream: u32, key: FileKey, only: Option<&[u32]>) {
-        let only = only.map(Arc::from);
-        self.streams.insert(stream, Route { key, only });
-        self.current = None;
+        self.detach(stream);
+        if let Some(&file) = self.by_key.get(&key) {
+            let only = only.map(Arc::from);
+            self.streams.insert(stream, Route { file, only });
+            self.files[file].streams.push(stream);
+        }
     }
 
     /// The stream has ended; late packets of it go nowhere.
     pub fn detach(&mut self, stream: u32) {
-        self.streams.remove(&stream);
-        self.current = None;
+        self.spot = None;
+        if let Some(route) = self.streams.remove(&stream)
+            && let Some(file) = self.files.get_mut(route.file)
+        {
+            file.streams.retain(|other| *other != stream);
+        }
     }
 
     /// Wants these segments once more, from their first byte on.
     pub fn reopen(&mut self, key: FileKey, segments: &[u32]) {
-        let Some(file) = self.files.get_mut(&key) else {
+        self.spot = None;
+        let Some(file) = self
+            .by_key
+            .get(&key)
+            .and_then(|&file| self.files.get_mut(file))
+        else {
             return;
         };
         if file.small.is_none() {
@@ -174,28 +217,36 @@ impl Assemblies {
         }
         for index in segments {
             if let Some(state) = file.segments.get_mut(*index as usize) {
+                if let SegmentState::Open(open) = *state {
+                    self.pool.give(self.open.remove(open).buffer);
+                }
                 *state = SegmentState::Missing;
-            }
-            if let Some(at) = file.open.iter().position(|open| open.index == *index) {
-                self.pool.give(file.open.swap_remove(at).buffer);
             }
         }
     }
 
     /// Takes the content of a small file of which every byte is there.
     pub fn take_small(&mut self, key: FileKey) -> Option<Vec<u8>> {
-        self.files.get_mut(&key)?.small.take()
+        self.spot = None;
+        let file = *self.by_key.get(&key)?;
+        self.files.get_mut(file)?.small.take()
     }
 
     /// Forgets the file; its buffers return to the pool.
     pub fn remove(&mut self, key: FileKey) {
-        if let Some(file) = self.files.remove(&key) {
-            for open in file.open {
-                self.pool.give(open.buffer);
+        self.spot = None;
+        let Some(file) = self.by_key.remove(&key) else {
+            return;
+        };
+        let file = self.files.remove(file);
+        for state in file.segments {
+            if let SegmentState::Open(open) = state {
+                self.pool.give(self.open.remove(open).buffer);
             }
         }
-        self.streams.retain(|_, route| route.key != key);
-        self.current = None;
+        for stream in file.streams {
+            self.streams.remove(&stream);
+        }
     }
 
     /// Takes the buffer of a [`Gathered::Segment`] back.
@@ -211,7 +262,7 @@ impl Assemblies {
     /// Bytes that can be taken before buffers run out.
     #[must_use]
     pub fn credit_bytes(&self) -> u64 {
-        self.pool.available() as u64 * u64::from(SEGMENT_BYTES)
+        self.pool.available_bytes()
     }
 
     /// Runs of bytes that nobody wanted: late ones of ended streams.
@@ -220,110 +271,115 @@ impl Assemblies {
         self.unplaced
     }
 
-    /// Looks the stream up and makes it the current one.
-    fn route(&mut self, stream: u32) -> Option<&Route> {
-        if self.current.as_ref().is_none_or(|(id, _)| *id != stream) {
-            let route = self.streams.get(&stream)?.clone();
-            self.current = Some((stream, route));
+    /// The place for the whole run, if its bytes go straight there.
+    fn find_spot(&mut self, stream: u32, run: &Range<u64>) -> Option<Spot> {
+        let index = u32::try_from(run.start / u64::from(SEGMENT_BYTES)).ok()?;
+        let route = self.streams.get(&stream).filter(|r| r.takes(index))?;
+        let at = route.file;
+        let file = self.files.get(at)?;
+        let start = segment_start(index);
+        let range = start..start + u64::from(segment_len(file.size_bytes, index));
+        if run.end > range.end || !file.wants(index) {
+            return None;
         }
-        self.current.as_ref().map(|(_, route)| route)
+        let place = if file.small.is_some() {
+            Place::Small(at)
+        } else {
+            Place::Open(self.open_segment(at, index, index..=index)?)
+        };
+        Some(Spot {
+            stream,
+            range,
+            place,
+        })
     }
 
-    /// The segment that the whole run lies in, if its bytes go straight there.
-    fn direct(&mut self, stream: u32, offset: u64, len: usize) -> Option<(FileKey, u32)> {
-        let end = offset.checked_add(len as u64)?;
-        let index = u32::try_from(offset / u64::from(SEGMENT_BYTES)).ok()?;
-        let route = self.route(stream)?;
-        let (key, taken) = (route.key, route.takes(index));
-        let file = self.files.get(&key).filter(|_| taken)?;
-        let segment_end = segment_start(index) + u64::from(segment_len(file.size_bytes, index));
-        let straight = end <= segment_end && file.wants(index);
-        straight.then_some((key, index))
-    }
-
-    /// Gives the segment a buffer, unless it has one. Those of `run` stay open meanwhile.
-    fn open_segment(&mut self, key: FileKey, index: u32, run: RangeInclusive<u32>) -> bool {
-        let Some(file) = self.files.get(&key) else {
-            return false;
+    /// The segment's open buffer; it gets one unless it has. Those of `run` stay open meanwhile.
+    fn open_segment(&mut self, at: usize, index: u32, run: RangeInclusive<u32>) -> Option<usize> {
+        let file = self.files.get(at)?;
+        let received_bytes = match *file.segments.get(index as usize)? {
+            SegmentState::Open(open) => return Some(open),
+            SegmentState::Missing => 0,
+            SegmentState::Parked(received) => received,
+            SegmentState::Done => return None,
         };
-        if file.small.is_some() {
-            return true;
-        }
-        let received_bytes = match file.segments.get(index as usize) {
-            Some(SegmentState::Open) => return true,
-            Some(SegmentState::Missing) => 0,
-            Some(SegmentState::Parked(received)) => *received,
-            Some(SegmentState::Done) | None => return false,
-        };
-        let mut buffer = self.take_buffer(key, run);
-        let turn = self.turn;
-        let Some(file) = self.files.get_mut(&key) else {
-            self.pool.give(buffer);
-            return false;
-        };
+        let len = segment_len(file.size_bytes, index);
+        // All segments of a file have buffers of one size, so that they can be reused.
+        let buffer_bytes = segment_len(file.size_bytes, 0);
+        let mut buffer = self.take_buffer(buffer_bytes, at, run);
+        let file = self.files.get_mut(at)?;
         if received_bytes > 0 {
-            let len = segment_len(file.size_bytes, index) as usize;
-            let read = file.part.read_at(segment_start(index), &mut buffer[..len]);
+            let read = file
+                .part
+                .read_at(segment_start(index), &mut buffer[..len as usize]);
             if let Err(source) = read {
                 self.pool.give(buffer);
-                self.fail(key, "read back", source);
-                return false;
+                self.fail(at, "read back", source);
+                return None;
             }
         }
-        file.segments[index as usize] = SegmentState::Open;
-        file.open.push(OpenSegment {
+        let open = self.open.insert(OpenSegment {
+            file: at,
             index,
+            len,
             received_bytes,
-            touched: turn,
+            touched: self.turn,
             buffer,
         });
-        true
+        file.segments[index as usize] = SegmentState::Open(open);
+        Some(open)
     }
 
-    /// A buffer from the pool, or of the segment that waits longest, or one beyond.
-    fn take_buffer(&mut self, for_file: FileKey, run: RangeInclusive<u32>) -> Box<[u8]> {
-        if let Some(buffer) = self.pool.take() {
+    /// A buffer from the pool, or after parking the segment that waits longest, or one beyond.
+    fn take_buffer(&mut self, bytes: u32, for_file: usize, run: RangeInclusive<u32>) -> Box<[u8]> {
+        if let Some(buffer) = self.pool.take(bytes) {
             return buffer;
         }
         let oldest = self
-            .files
+            .open
             .iter()
-            .flat_map(|(key, file)| {
-                let open = file.open.iter().enumerate();
-                open.map(move |(position, open)| (open.touched, *key, position, open.index))
-            })
-            .filter(|(_, key, _, index)| *key != for_file || !run.contains(index))
-            .min();
-        oldest
-            .and_then(|(_, key, position, _)| self.park(key, position))
-            .unwrap_or_else(|| self.pool.take_beyond())
-    }
-
-    fn park(&mut self, key: FileKey, position: usize) -> Option<Box<[u8]>> {
-        let file = self.files.get_mut(&key)?;
-        let open = file.open.swap_remove(position);
-        let len = segment_len(file.size_bytes, open.index) as usize;
-        let at = segment_start(open.index);
-        let written = file.part.write_at(at, &open.buffer[..len]);
-        file.segments[open.index as usize] = SegmentState::Parked(open.received_bytes);
-        if let Err(source) = written {
-            self.fail(key, "write", source);
+            .filter(|(_, open)| open.file != for_file || !run.contains(&open.index))
+            .min_by_key(|(_, open)| open.touched)
+            .map(|(at, _)| at);
+        if let Some(at) = oldest {
+            self.park(at);
+            if let Some(buffer) = self.pool.take(bytes) {
+                return buffer;
+            }
         }
-        Some(open.buffer)
+        self.pool.take_beyond(bytes)
     }
 
-    fn fail(&mut self, key: FileKey, action: &'static str, source: std::io::Error) {
-        let error = StorageError::io(action, Path::new("the part file"), source);
-        self.gathered.push_back(Gathered::Failed { key, error });
+    fn park(&mut self, at: usize) {
+        self.spot = None;
+        let open = self.open.remove(at);
+        if let Some(file) = self.files.get_mut(open.file) {
+            let start = segment_start(open.index);
+            let data = &open.buffer[..open.len as usize];
+            let written = file.part.write_at(start, data);
+            file.segments[open.index as usize] = SegmentState::Parked(open.received_bytes);
+            if let Err(source) = written {
+                self.fail(open.file, "write", source);
+            }
+        }
+        self.pool.give(open.buffer);
+    }
+
+    fn fail(&mut self, at: usize, action: &'static str, source: std::io::Error) {
+        if let Some(file) = self.files.get(at) {
+            let error = StorageError::io(action, Path::new("the part file"), source);
+            let key = file.key;
+            self.gathered.push_back(Gathered::Failed { key, error });
+        }
     }
 
     /// Books the bounced run piece by piece.
     fn commit_bounced(&mut self, stream: u32, offset: u64, len: usize) {
-        let Some(route) = self.route(stream).cloned() else {
+        let Some(route) = self.streams.get(&stream).cloned() else {
             self.unplaced += 1;
             return;
         };
-        let Some(size_bytes) = self.files.get(&route.key).map(|file| file.size_bytes) else {
+        let Some(size_bytes) = self.files.get(route.file).map(|file| file.size_bytes) else {
             return;
         };
         let end = offset.saturating_add(len as u64).min(size_bytes);
@@ -337,49 +393,107 @@ impl Assemblies {
             let stop = (segment_start(index) + u64::from(SEGMENT_BYTES)).min(end);
             let from = usize::try_from(at - offset).unwrap_or(len);
             let to = usize::try_from(stop.saturating_sub(offset)).unwrap_or(len);
-            let Some(data) = bounce.get(from..to) else {
-                continue;
-            };
-            if self.open_segment(route.key, index, first..=last)
-                && let Some(file) = self.files.get_mut(&route.key)
-            {
-                let within = usize::try_from(at - segment_start(index)).unwrap_or(0);
-                file.copy_in(index, within, data);
-                file.book(route.key, index, data.len(), self.turn, &mut self.gathered);
+            let within = usize::try_from(at - segment_start(index)).unwrap_or(0);
+            if let Some(data) = bounce.get(from..to) {
+                self.copy_in(route.file, index, first..=last, within, data);
             }
         }
         self.bounce = bounce;
+    }
+
+    /// Copies one piece of a bounced run to its segment, `within` bytes from its start.
+    fn copy_in(
+        &mut self,
+        at: usize,
+        index: u32,
+        run: RangeInclusive<u32>,
+        within: usize,
+        data: &[u8],
+    ) {
+        let range = within..within + data.len();
+        if let Some(small) = self.files.get_mut(at).and_then(|file| file.small.as_mut()) {
+            if let Some(place) = small.get_mut(range) {
+                place.copy_from_slice(data);
+            }
+        } else if let Some(open) = self.open_segment(at, index, run) {
+            if let Some(place) = self.open[open].buffer.get_mut(range) {
+                place.copy_from_slice(data);
+            }
+            self.book(open, data.len());
+        }
+    }
+
+    /// Counts bytes that are in place. The core itself says when a small file is complete.
+    fn book(&mut self, at: usize, bytes: usize) {
+        let Some(open) = self.open.get_mut(at) else {
+            return;
+        };
+        open.touched = self.turn;
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        open.received_bytes = open.received_bytes.saturating_add(bytes);
+        if open.received_bytes >= open.len {
+            self.close(at);
+        }
+    }
+
+    /// Hands a segment over of which every byte is here.
+    fn close(&mut self, at: usize) {
+        self.spot = None;
+        let open = self.open.remove(at);
+        let Some(file) = self.files.get_mut(open.file) else {
+            return;
+        };
+        file.segments[open.index as usize] = SegmentState::Done;
+        self.gathered.push_back(Gathered::Segment {
+            key: file.key,
+            index: open.index,
+            buffer: open.buffer,
+            len: open.len,
+        });
+    }
+
+    /// The room for a run at the present spot.
+    fn room(&mut self, offset: u64, bytes: usize) -> Option<&mut [u8]> {
+        let spot = self.spot.as_ref()?;
+        let from = usize::try_from(offset - spot.range.start).ok()?;
+        let whole: &mut [u8] = match spot.place {
+            Place::Small(file) => self.files.get_mut(file)?.small.as_mut()?,
+            Place::Open(open) => &mut self.open.get_mut(open)?.buffer,
+        };
+        whole.get_mut(from..from + bytes)
     }
 }
 
 impl Storage for Assemblies {
     fn reserve(&mut self, stream: u32, offset: u64, bytes: usize) -> &mut [u8] {
-        let direct = self
-            .direct(stream, offset, bytes)
-            .filter(|(key, index)| self.open_segment(*key, *index, *index..=*index));
-        self.bounced = direct.is_none();
-        if self.bounce.len() < bytes {
-            self.bounce.resize(bytes, 0);
-        }
-        let place = direct.and_then(|(key, index)| {
-            let from = usize::try_from(offset - segment_start(index)).ok()?;
-            let place = self.files.get_mut(&key)?.place(index)?;
-            place.get_mut(from..from + bytes)
+        let run = offset..offset.saturating_add(bytes as u64);
+        let stays = self.spot.as_ref().is_some_and(|spot| {
+            spot.stream == stream && spot.range.start <= run.start && run.end <= spot.range.end
         });
-        place.unwrap_or(&mut self.bounce[..bytes])
+        if !stays {
+            self.spot = self.find_spot(stream, &run);
+        }
+        self.bounced = self.spot.is_none();
+        if self.bounced {
+            if self.bounce.len() < bytes {
+                self.bounce.resize(bytes, 0);
+            }
+            return &mut self.bounce[..bytes];
+        }
+        // The run lies within the spot, and a spot within its buffer.
+        self.room(offset, bytes).unwrap_or_default()
     }
 
     fn commit(&mut self, stream: u32, offset: u64, bytes: usize) {
         self.turn += 1;
         if self.bounced {
             self.commit_bounced(stream, offset, bytes);
-            return;
-        }
-        let index = u32::try_from(offset / u64::from(SEGMENT_BYTES)).unwrap_or(u32::MAX);
-        if let Some(key) = self.route(stream).map(|route| route.key)
-            && let Some(file) = self.files.get_mut(&key)
+        } else if let Some(Spot {
+            place: Place::Open(open),
+            ..
+        }) = self.spot
         {
-            file.book(key, index, bytes, self.turn, &mut self.gathered);
+            self.book(open, bytes);
         }
     }
 }
@@ -394,263 +508,8 @@ impl Assembly {
             .get(index as usize)
             .is_some_and(|state| *state != SegmentState::Done)
     }
-
-    fn place(&mut self, index: u32) -> Option<&mut [u8]> {
-        if let Some(small) = &mut self.small {
-            return Some(small);
-        }
-        let open = self
-            .open
-            .iter_mut()
-            .rev()
-            .find(|open| open.index == index)?;
-        Some(&mut open.buffer)
-    }
-
-    fn copy_in(&mut self, index: u32, within: usize, data: &[u8]) {
-        let place = self.place(index);
-        if let Some(place) = place.and_then(|place| place.get_mut(within..within + data.len())) {
-            place.copy_from_slice(data);
-        }
-    }
-
-    /// Counts bytes that are in place. The core itself says when a small file is complete.
-    fn book(
-        &mut self,
-        key: FileKey,
-        index: u32,
-        bytes: usize,
-        turn: u64,
-        gathered: &mut VecDeque<Gathered>,
-    ) {
-        let len = segment_len(self.size_bytes, index);
-        let Some(position) = self.open.iter().rposition(|open| open.index == index) else {
-            return;
-        };
-        let open = &mut self.open[position];
-        open.touched = turn;
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        open.received_bytes = open.received_bytes.saturating_add(bytes);
-        if open.received_bytes >= len {
-            let open = self.open.swap_remove(position);
-            self.segments[index as usize] = SegmentState::Done;
-            gathered.push_back(Gathered::Segment {
-                key,
-                index,
-                buffer: open.buffer,
-                len,
-            });
-        }
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::memory::MemoryPart;
-    use super::*;
-    use std::ops::Range;
-
-    const CELL: usize = 288;
-    const KEY: FileKey = FileKey(1);
-
-    fn content(size: usize) -> Vec<u8> {
-        (0..size).map(|i| (i * 31 % 251) as u8).collect()
-    }
-
-    fn one_file(buffers: usize, size: usize, have: &[(u32, ChainingValue)]) -> Assemblies {
-        let mut set = Assemblies::new(buffers);
-        let part = Arc::new(MemoryPart::keeping(size as u64));
-        set.add(KEY, part, size as u64, have);
-        set.attach(1, KEY, None);
-        set
-    }
-
-    fn deliver(set: &mut Assemblies, data: &[u8], run: Range<usize>) {
-        let place = set.reserve(1, run.start as u64, run.len());
-        place.copy_from_slice(&data[run.clone()]);
-        set.commit(1, run.start as u64, run.len());
-    }
-
-    /// Runs of `cells` cells, in an order shuffled by a small generator.
-    fn runs(len: usize, cells: usize, seed: u64) -> Vec<Range<usize>> {
-        let step = cells * CELL;
-        let mut runs: Vec<_> = (0..len)
-            .step_by(step)
-            .map(|start| start..(start + step).min(len))
-            .collect();
-        let mut state = seed;
-        for i in (1..runs.len()).rev() {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            runs.swap(i, (state >> 33) as usize % (i + 1));
-        }
-        runs
-    }
-
-    /// Moves complete segments into `data`; returns their indices.
-    fn collect(set: &mut Assemblies, data: &mut [u8]) -> Vec<u32> {
-        let mut indices = Vec::new();
-        while let Some(gathered) = set.next_gathered() {
-            match gathered {
-                Gathered::Segment {
-                    index, buffer, len, ..
-                } => {
-                    let start = segment_start(index) as usize;
-                    data[start..start + len as usize].copy_from_slice(&buffer[..len as usize]);
-                    set.recycle(buffer);
-                    indices.push(index);
-                }
-                Gathered::Failed { error, .. } => panic!("{error}"),
-            }
-        }
-        indices.sort_unstable();
-        indices
-    }
-
-    #[test]
-    fn any_size_in_any_order_comes_out_whole() {
-        let mib = 1 << 20;
-        for size in [65_537, mib - 1, mib, mib + 1, 3 * mib + 77] {
-            for cells in [1, 5, 227] {
-                let data = content(size);
-                let mut set = one_file(8, size, &[]);
-                for run in runs(size, cells, size as u64) {
-                    deliver(&mut set, &data, run);
-                }
-                let mut got = vec![0xee; size];
-                collect(&mut set, &mut got);
-                assert!(got == data, "size {size}, {cells} cells a run");
-            }
-        }
-    }
-
-    #[test]
-    fn a_small_file_is_taken_whole() {
-        for size in [0, 1, 4096, 65_536] {
-            let data = content(size);
-            let mut set = one_file(2, size, &[]);
-            for run in runs(size, 5, 3) {
-                deliver(&mut set, &data, run);
-            }
-            assert!(set.next_gathered().is_none());
-            assert_eq!(set.take_small(KEY), Some(data));
-            assert_eq!(set.take_small(KEY), None);
-        }
-    }
-
-    #[test]
-    fn with_two_buffers_segments_are_parked_and_read_back() {
-        let size = 6 << 20;
-        let data = content(size);
-        let mut set = one_file(2, size, &[]);
-        let mut got = vec![0; size];
-        for run in runs(size, 200, 5) {
-            deliver(&mut set, &data, run);
-            collect(&mut set, &mut got);
-        }
-        assert!(got == data);
-    }
-
-    #[test]
-    fn buffers_held_by_the_hashers_cost_credit_but_no_bytes() {
-        let mib = 1 << 20;
-        let data = content(4 * mib);
-        let mut set = one_file(2, 4 * mib, &[]);
-        for index in 0..3 {
-            deliver(&mut set, &data, index * mib..(index + 1) * mib);
-            assert_eq!(set.credit_bytes(), [1 << 20, 0, 0][index]);
-        }
-        let mut got = vec![0; 4 * mib];
-        assert_eq!(collect(&mut set, &mut got), [0, 1, 2]);
-        assert!(got[..3 * mib] == data[..3 * mib]);
-        assert_eq!(set.credit_bytes(), 2 << 20);
-    }
-
-    #[test]
-    fn segments_that_are_there_are_not_written_again() {
-        let size = 3 << 20;
-        let data = content(size);
-        let mut set = one_file(4, size, &[(1, [0; 32])]);
-        for run in runs(size, 5, 9) {
-            deliver(&mut set, &data, run);
-        }
-        assert_eq!(collect(&mut set, &mut vec![0; size]), [0, 2]);
-    }
-
-    #[test]
-    fn bytes_of_unknown_streams_and_beyond_the_end_go_nowhere() {
-        let mut set = one_file(2, 100, &[]);
-        assert_eq!(set.reserve(2, 0, 10).len(), 10);
-        set.commit(2, 0, 10);
-        assert_eq!(set.unplaced(), 1);
-        for offset in [90, 1 << 50, u64::MAX - 3] {
-            assert_eq!(set.reserve(1, offset, 20).len(), 20);
-            set.commit(1, offset, 20);
-        }
-        set.detach(1);
-        set.reserve(1, 0, 100);
-        set.commit(1, 0, 100);
-        assert_eq!(set.unplaced(), 2);
-    }
-
-    #[test]
-    fn a_bad_segment_is_received_again() {
-        let size = 2 << 20;
-        let data = content(size);
-        let mut set = one_file(4, size, &[]);
-        for run in runs(size, 50, 1) {
-            deliver(&mut set, &data, run);
-        }
-        let mut got = vec![0; size];
-        collect(&mut set, &mut got);
-        got.fill(0);
-        set.reopen(KEY, &[1]);
-        set.attach(1, KEY, Some(&[1]));
-        for run in runs(size, 50, 2) {
-            deliver(&mut set, &data, run);
-        }
-        assert_eq!(collect(&mut set, &mut got), [1]);
-        assert!(got[1 << 20..] == data[1 << 20..]);
-    }
-
-    #[test]
-    fn a_stream_for_one_segment_leaves_its_neighbours_to_theirs() {
-        let size = 3 << 20;
-        let data = content(size);
-        let mut set = one_file(4, size, &[(1, [0; 32])]);
-        set.reopen(KEY, &[1]);
-        set.attach(1, KEY, Some(&[1]));
-        // Whole cells around the middle segment.
-        let run = (1 << 20) / CELL * CELL..((2 << 20) + CELL) / CELL * CELL;
-        for start in run.step_by(CELL) {
-            deliver(&mut set, &data, start..start + CELL);
-        }
-        let mut got = vec![0; size];
-        assert_eq!(collect(&mut set, &mut got), [1]);
-        set.attach(2, KEY, None);
-        for segment in [0, 2] {
-            let place = set.reserve(2, segment << 20, 1 << 20);
-            place.copy_from_slice(&data[(segment as usize) << 20..][..1 << 20]);
-            set.commit(2, segment << 20, 1 << 20);
-        }
-        assert_eq!(collect(&mut set, &mut got), [0, 2]);
-        assert!(got == data);
-    }
-
-    #[test]
-    fn a_disk_that_fails_under_memory_pressure_is_told() {
-        let size = 6 << 20;
-        let mut set = Assemblies::new(2);
-        let full = std::io::ErrorKind::StorageFull;
-        set.add(KEY, Arc::new(MemoryPart::failing_after(0, full)), size, &[]);
-        set.attach(1, KEY, None);
-        for index in 0..3 {
-            let start = index << 20;
-            set.reserve(1, start, 288).fill(1);
-            set.commit(1, start, 288);
-        }
-        let told = set.next_gathered();
-        assert!(matches!(told, Some(Gathered::Failed { .. })), "{told:?}");
-    }
-}
+#[path = "assembly_tests.rs"]
+mod tests;

@@ -9,5 +9,9 @@
     reason = "in tests the numbers are small and a panic is an answer"
 )]
 
+#[cfg(target_os = "linux")]
+mod display;
+mod people;
 mod samples;
+mod screens;
 mod states;

@@ -29,6 +29,8 @@ pub struct Sample {
     clock: Arc<Mutex<Moment>>,
     sequence: u64,
     folder: PathBuf,
+    /// Keeps the key that a window makes.
+    _state: tempfile::TempDir,
 }
 
 fn clock() -> Arc<Mutex<Moment>> {
@@ -39,44 +41,42 @@ fn clock() -> Arc<Mutex<Moment>> {
     }))
 }
 
-fn launch(clock: &Arc<Mutex<Moment>>) -> Launch {
-    let folder = StateFolder::choose(Some(&PathBuf::from("/nonexistent/columba"))).unwrap();
+fn launch(clock: &Arc<Mutex<Moment>>) -> (Launch, tempfile::TempDir) {
+    let state = tempfile::tempdir().unwrap();
+    let folder = StateFolder::choose(Some(state.path())).unwrap();
     let mut launch = Launch::new(folder);
     launch.preferences = None;
     launch.downloads = Some(PathBuf::from("/home/alice/Downloads"));
-    launch.plaintext = true;
     launch.watch = Watch::Hand(Arc::clone(clock));
-    launch
+    (launch, state)
 }
 
 impl Sample {
     /// The window as it opens for the first time.
     pub fn first_start() -> Self {
         let clock = clock();
-        let mut launch = launch(&clock);
-        launch.plaintext = false;
-        Self::of(launch, clock)
+        let (launch, state) = launch(&clock);
+        Self::of(launch, clock, state)
     }
 
     /// The window of somebody who has used it before, with these preferences.
     pub fn with_preferences(path: PathBuf) -> Self {
         let clock = clock();
-        let mut launch = launch(&clock);
-        launch.plaintext = false;
+        let (mut launch, state) = launch(&clock);
         launch.preferences = Some(path);
-        Self::of(launch, clock)
+        Self::of(launch, clock, state)
     }
 
     /// The window while it connects for the first time.
     pub fn connecting() -> Self {
         let clock = clock();
-        let mut launch = launch(&clock);
+        let (mut launch, state) = launch(&clock);
         launch.server = Some("files.lab.example".to_owned());
         launch.name = Some("alice".to_owned());
-        Self::of(launch, clock)
+        Self::of(launch, clock, state)
     }
 
-    fn of(launch: Launch, clock: Arc<Mutex<Moment>>) -> Self {
+    fn of(launch: Launch, clock: Arc<Mutex<Moment>>, state: tempfile::TempDir) -> Self {
         let folder = PathBuf::from("/home/alice/Downloads");
         let (app, _task) = App::new(launch);
         Self {
@@ -84,6 +84,7 @@ impl Sample {
             clock,
             sequence: 100,
             folder,
+            _state: state,
         }
     }
 
@@ -97,7 +98,11 @@ impl Sample {
                 sequence: 100,
                 again: false,
             },
-            Event::Users(["alice", "bob", "chen", "Ingrid", "yuki"].map(str::to_owned).into()),
+            Event::Users(
+                ["alice", "bob", "chen", "Ingrid", "yuki"]
+                    .map(str::to_owned)
+                    .into(),
+            ),
             Event::Files(files()),
         ]);
         sample
@@ -113,13 +118,21 @@ impl Sample {
 
     fn yesterday(&mut self) {
         let day = 24 * 3600;
-        self.said_before(day - 4000, "Ingrid", "The new recordings from the field station are up.");
+        self.said_before(
+            day - 4000,
+            "Ingrid",
+            "The new recordings from the field station are up.",
+        );
         self.said_before(
             day - 3960,
             "Ingrid",
             "Start with field-station/2026-11-18.tar, the others are larger.",
         );
-        self.said_before(day - 3700, "alice", "Thank you! The hotel Wi-Fi loses every tenth packet, let's see. 🙂");
+        self.said_before(
+            day - 3700,
+            "alice",
+            "Thank you! The hotel Wi-Fi loses every tenth packet, let's see. 🙂",
+        );
         self.said_before(day - 3300, "alice", "41 GB in 50 minutes. I am impressed.");
     }
 
@@ -131,8 +144,16 @@ impl Sample {
         }]);
         self.said_before(2900, "bob", "Morning all. The numbers are described at https://lab.example/wiki/field-notes#units if anyone wonders.");
         self.said_before(2500, "yuki", "おはようございます。資料を確認しました 👍");
-        self.said_before(2460, "yuki", "The Korean translation follows: 내일 올릴게요.");
-        self.said_before(1200, "chen", "alice, could you check calibration.csv before the call at 11?");
+        self.said_before(
+            2460,
+            "yuki",
+            "The Korean translation follows: 내일 올릴게요.",
+        );
+        self.said_before(
+            1200,
+            "chen",
+            "alice, could you check calibration.csv before the call at 11?",
+        );
         self.said_before(1100, "alice", "On it. Give me ten minutes.");
         self.said_before(400, "Ingrid", "I have put slides-review.pdf there, too.");
     }
@@ -199,7 +220,13 @@ impl Sample {
     /// Asks for a file; its number.
     pub fn gets(&mut self, name: &str) -> u32 {
         self.does(Do::Get(name.to_owned()));
-        self.app.model().transfers().iter().next_back().unwrap().request()
+        self.app
+            .model()
+            .transfers()
+            .iter()
+            .next_back()
+            .unwrap()
+            .request()
     }
 
     /// A download stands like this.
@@ -290,7 +317,9 @@ impl Sample {
         sample.is_done(done, "calibration.csv", 3);
         let failed = sample.gets("photos/aurora-panorama.tif");
         sample.progress(failed, GetPhase::Active, 310, 1200);
-        let error = ClientError::NoSuchFile("the server no longer shares photos/aurora-panorama.tif".to_owned());
+        let error = ClientError::NoSuchFile(
+            "the server no longer shares photos/aurora-panorama.tif".to_owned(),
+        );
         sample.has_failed(failed, "photos/aurora-panorama.tif", error);
         let queued = sample.gets("videos/overview.mkv");
         sample.progress(queued, GetPhase::Queued, 0, 0);
@@ -399,8 +428,7 @@ impl Sample {
         let size = (1180.0, 760.0);
         let messages: Vec<Message> = {
             let settings = columba_client::gui::settings();
-            let mut window =
-                iced_test::Simulator::with_size(settings, size, self.app.view());
+            let mut window = iced_test::Simulator::with_size(settings, size, self.app.view());
             act(&mut window);
             window.into_messages().collect()
         };

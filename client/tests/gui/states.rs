@@ -16,7 +16,7 @@ use super::samples::{Sample, disk_full, key_changed};
 type State = (&'static str, fn() -> Sample);
 
 /// All of them.
-pub const ALL: [State; 34] = [
+pub const ALL: [State; 33] = [
     ("connect-first", Sample::first_start),
     ("connect-recent", recent),
     ("connect-connecting", Sample::connecting),
@@ -28,9 +28,12 @@ pub const ALL: [State; 34] = [
     ("connect-key-changed", key_changes),
     ("connect-dark", connect_dark),
     ("chat", Sample::talking),
-    ("chat-dark", || themed(Sample::downloading(), ThemeChoice::Dark)),
-    ("chat-high-contrast", || themed(Sample::downloading(), ThemeChoice::HighContrast)),
-    ("chat-zoomed", zoomed),
+    ("chat-dark", || {
+        themed(Sample::downloading(), ThemeChoice::Dark)
+    }),
+    ("chat-high-contrast", || {
+        themed(Sample::downloading(), ThemeChoice::HighContrast)
+    }),
     ("chat-empty", empty),
     ("chat-first-contact", first_contact),
     ("chat-whisper", whisper),
@@ -47,7 +50,9 @@ pub const ALL: [State; 34] = [
     ("settings-dialog", || doing(Sample::talking(), Do::Settings)),
     ("palette", || doing(Sample::talking(), Do::Palette)),
     ("transfers", Sample::downloading),
-    ("transfers-empty", || doing(Sample::talking(), Do::Transfers)),
+    ("transfers-empty", || {
+        doing(Sample::talking(), Do::Transfers)
+    }),
     ("transfers-states", waiting),
     ("transfers-failed", failed),
     ("transfers-done", done),
@@ -60,14 +65,6 @@ fn doing(mut sample: Sample, what: Do) -> Sample {
 
 fn themed(sample: Sample, theme: ThemeChoice) -> Sample {
     doing(sample, Do::Theme(theme))
-}
-
-fn zoomed() -> Sample {
-    let mut sample = Sample::talking();
-    for _ in 0..4 {
-        sample.does(Do::Zoom(1));
-    }
-    sample
 }
 
 fn recent() -> Sample {
@@ -150,7 +147,10 @@ fn connect_dark() -> Sample {
 
 fn empty() -> Sample {
     let mut sample = Sample::online();
-    sample.tell([Event::Users(vec!["alice".to_owned()]), Event::Files(Vec::new())]);
+    sample.tell([
+        Event::Users(vec!["alice".to_owned()]),
+        Event::Files(Vec::new()),
+    ]);
     sample
 }
 
@@ -162,9 +162,19 @@ fn first_contact() -> Sample {
 
 fn whisper() -> Sample {
     let mut sample = Sample::talking();
-    sample.whispered(600, "bob", "alice", "Between us: are you free after the call?");
+    sample.whispered(
+        600,
+        "bob",
+        "alice",
+        "Between us: are you free after the call?",
+    );
     sample.whispered(540, "alice", "bob", "Yes, until one o'clock.");
-    sample.whispered(500, "bob", "alice", "Good. I send you slides-review.pdf with my notes then.");
+    sample.whispered(
+        500,
+        "bob",
+        "alice",
+        "Good. I send you slides-review.pdf with my notes then.",
+    );
     sample.does(Do::Open(Conversation::Person("bob".to_owned())));
     sample
 }
@@ -172,7 +182,11 @@ fn whisper() -> Sample {
 fn unread() -> Sample {
     let mut sample = Sample::talking();
     let _task = sample.app.update(Message::Focused(false));
-    sample.said("bob", "The call moves to 11:30, the projector is not ready.");
+    sample.passes(Duration::from_secs(60));
+    sample.said(
+        "bob",
+        "The call moves to 11:30, the projector is not ready.",
+    );
     sample.said("chen", "alice, that gives you time for the second file.");
     sample.whispered(0, "Ingrid", "alice", "Do you have the key of the archive?");
     sample

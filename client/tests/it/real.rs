@@ -22,27 +22,29 @@ const MIB: usize = 1 << 20;
 
 struct Rig {
     server: ServerHandle,
-    share: tempfile::TempDir,
+    _share: tempfile::TempDir,
 }
 
 impl Rig {
     fn new(plaintext: bool) -> Self {
-        let share = tempfile::tempdir().unwrap();
-        let mut config = Config::for_tests(share.path());
-        config.plaintext = plaintext;
-        let server = Server::spawn(&config).unwrap();
-        Self { server, share }
+        Self::sharing(&BTreeMap::new(), plaintext)
     }
 
-    /// Shares files before anybody asks for them.
+    /// Shares files that are there before the server looks.
     fn sharing(files: &BTreeMap<PathBuf, Arc<Vec<u8>>>, plaintext: bool) -> Self {
-        let rig = Self::new(plaintext);
+        let share = tempfile::tempdir().unwrap();
         for (name, data) in files {
-            let path = rig.share.path().join(name);
+            let path = share.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, &**data).unwrap();
         }
-        rig
+        let mut config = Config::for_tests(share.path());
+        config.plaintext = plaintext;
+        let server = Server::spawn(&config).unwrap();
+        Self {
+            server,
+            _share: share,
+        }
     }
 }
 

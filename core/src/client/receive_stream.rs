@@ -30,6 +30,15 @@ pub struct ReceiveStream {
     trailer: Vec<u8>,
     /// Segments announced as complete, or never asked for.
     announced: Vec<u64>,
+    /// Where the last run lay, and most likely the next one does.
+    home: Home,
+}
+
+/// The cells that hold bytes of one segment and of nothing else.
+#[derive(Debug, Default)]
+struct Home {
+    segment: u32,
+    cells: Range<u32>,
 }
 
 impl ReceiveStream {
@@ -66,6 +75,7 @@ impl ReceiveStream {
             // At most 32 bytes per MiB of a file that fits 32-bit cells: below 40 MB.
             trailer: vec![0; usize::try_from(layout.trailer_bytes()).unwrap_or(0)],
             announced: vec![u64::MAX; segments.div_ceil(64)],
+            home: Home::default(),
         };
         for range in asked {
             for segment in range.first..range.first + range.count {
@@ -132,6 +142,17 @@ impl ReceiveStream {
         pool: &mut ChunkPool,
         mut complete: impl FnMut(u32),
     ) {
+        let (first, last) = (run.start, run.end - 1);
+        if self.home.cells.contains(&first) && self.home.cells.contains(&last) {
+            let new = u16::try_from(self.cells.insert_range(run, pool)).unwrap_or(u16::MAX);
+            let missing = &mut self.missing_in_segment[self.home.segment as usize];
+            let (before, after) = (*missing, missing.saturating_sub(new));
+            *missing = after;
+            if before > 0 && after == 0 {
+                self.announce(self.home.segment, &mut complete);
+            }
+            return;
+        }
         let touched = self.touched_segments(&run);
         for segment in touched.clone() {
             let cells = self.layout.segment_cells(segment, 1);
@@ -144,15 +165,33 @@ impl ReceiveStream {
             *missing = missing.saturating_sub(u16::try_from(new).unwrap_or(u16::MAX));
         }
         self.cells.insert_range(run.clone(), pool);
-        for segment in touched.chain(self.touched_hashes(&run)) {
-            if self.missing_in_segment[segment as usize] == 0
-                && self.announced[segment as usize / 64] >> (segment % 64) & 1 == 0
-                && self.cells.contains_range(self.layout.hash_cells(segment))
-            {
-                self.announced[segment as usize / 64] |= 1 << (segment % 64);
-                complete(segment);
-            }
+        if let Some(segment) = touched.clone().last() {
+            self.move_home(segment);
         }
+        for segment in touched.chain(self.touched_hashes(&run)) {
+            self.announce(segment, &mut complete);
+        }
+    }
+
+    /// Calls `complete` for a segment of which everything is there, once.
+    fn announce(&mut self, segment: u32, complete: &mut impl FnMut(u32)) {
+        let place = segment as usize;
+        if self.missing_in_segment[place] == 0
+            && self.announced[place / 64] >> (segment % 64) & 1 == 0
+            && self.cells.contains_range(self.layout.hash_cells(segment))
+        {
+            self.announced[place / 64] |= 1 << (segment % 64);
+            complete(segment);
+        }
+    }
+
+    /// Its first and last cell may hold bytes of its neighbours, or of the trailer.
+    fn move_home(&mut self, segment: u32) {
+        let cells = self.layout.segment_cells(segment, 1);
+        self.home = Home {
+            segment,
+            cells: cells.start + 1..cells.end.saturating_sub(1),
+        };
     }
 
     fn touched_segments(&self, run: &Range<u32>) -> Range<u32> {

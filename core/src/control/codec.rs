@@ -386,7 +386,6 @@ impl<'a> Reader<'a> {
         })
     }
 }
-
 #[cfg(test)]
 #[path = "codec_tests.rs"]
 mod tests;

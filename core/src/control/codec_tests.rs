@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::control::limits::MAX_FRAME_BYTES;
+use crate::control::limits::HEADER_BYTES;
 use crate::control::{EncodeError, FrameDecoder, Framing};
 
 /// Every kind once, with its exact bytes after the length field.
@@ -318,7 +318,10 @@ fn the_plaintext_checksum_covers_the_whole_frame() {
         .encode(Framing::Plaintext, &mut out)
         .expect("the frame fits");
     assert_eq!(out[..5], [0, 0, 0, 1, 0x04]);
-    assert_eq!(out[5..], crc32c::crc32c(&[0, 0, 0, 1, 0x04]).to_be_bytes());
+    assert_eq!(
+        out[5..],
+        crate::protection::crc32c(&[0, 0, 0, 1, 0x04]).to_be_bytes()
+    );
 }
 
 #[test]

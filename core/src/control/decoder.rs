@@ -120,7 +120,7 @@ impl FrameDecoder {
             return Ok(None);
         }
         if let Some(&sent) = waiting[without_trailer..whole].first_chunk::<CRC_BYTES>()
-            && u32::from_be_bytes(sent) != crc32c::crc32c(&waiting[..without_trailer])
+            && u32::from_be_bytes(sent) != crate::protection::crc32c(&waiting[..without_trailer])
         {
             return Err(ParseError::Checksum);
         }

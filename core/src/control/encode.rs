@@ -41,7 +41,7 @@ impl Frame<'_> {
         };
         out[start..start + 4].copy_from_slice(&length.to_be_bytes());
         if framing == Framing::Plaintext {
-            let crc = crc32c::crc32c(&out[start..]);
+            let crc = crate::protection::crc32c(&out[start..]);
             out.extend_from_slice(&crc.to_be_bytes());
         }
         Ok(())

@@ -24,8 +24,9 @@ pub const SMALL_FILE_BYTES: u64 = 64 * 1_024;
 const WINDOW_BYTES: u64 = 64 * 1_024 * 1_024;
 const WINDOW_OVERLAP_BYTES: u64 = 64 * 1_024;
 
-/// Windows of one file that are kept: clients at different places of it.
-const MAX_WINDOWS: usize = 8;
+/// Windows of one file that are kept: clients at different places of it, or one after the other. They cost address
+/// space and page tables (2 MB per GiB), not memory: the pages are the page cache's.
+const MAX_WINDOWS: usize = 64;
 
 /// Segments read ahead of the senders at once.
 pub const READ_AHEAD_SEGMENTS: u32 = 8;

@@ -50,6 +50,12 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 /// Before the deadline of a shutdown, transfers may go on for so long.
 const TRANSFER_GRACE: Duration = Duration::from_secs(3);
 
+/// A poll that took longer was asleep: what it found came just before it ended.
+const CERTAINLY_WAITED: Duration = Duration::from_micros(50);
+
+/// A turn begins no further train after so long while somebody is in the chat.
+const TURN_BESIDE_CHAT: Duration = Duration::from_micros(200);
+
 /// News handled in one turn.
 const NEWS_BUDGET: usize = 256;
 
@@ -89,6 +95,9 @@ pub(crate) struct Reactor {
     transfers: Transfers,
     notices: Vec<Notice>,
     histograms: Histograms,
+    /// Nothing that this turn's events tell of was there before.
+    readable_since: Timestamp,
+    /// The same for the first message of this turn.
     said_at: Option<Timestamp>,
     too_fast: u64,
     side: Side,
@@ -122,14 +131,18 @@ impl Reactor {
     /// The poll or the timer fails: nothing can go on then.
     pub(crate) fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1_024);
+        let mut ended = self.clock.now();
         loop {
-            self.sleep(&mut events)?;
+            let may_wait = self.sleep(&mut events)?;
             let began = self.clock.now();
+            // What the poll waited for became readable just now; what it found may have been there since it last looked.
+            let waited = may_wait && began - ended >= CERTAINLY_WAITED;
+            self.readable_since = if waited { began } else { self.now };
             self.set_now(began);
             self.sort_events(&events);
             self.turn();
-            self.histograms
-                .record(Kind::LoopTurn, self.clock.now() - began);
+            ended = self.clock.now();
+            self.histograms.record(Kind::LoopTurn, ended - began);
             if self.is_done() {
                 break;
             }
@@ -158,8 +171,8 @@ impl Reactor {
         }
     }
 
-    /// Waits for events or the next deadline; not at all when there is more to do.
-    fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
+    /// Waits for events or the next deadline; not at all when there is more to do: `false` then.
+    fn sleep(&mut self, events: &mut Events) -> io::Result<bool> {
         let busy = self.clients.has_work()
             || self.transfers.has_more()
             || self.news_left
@@ -180,9 +193,9 @@ impl Reactor {
         match self.poll.poll(events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 events.clear();
-                Ok(())
+                Ok(!busy)
             }
-            result => result,
+            result => result.map(|()| !busy),
         }
     }
 
@@ -261,9 +274,11 @@ impl Reactor {
         self.histograms.write_due(now);
 
         if self.transfers.readable {
-            self.transfers.receive(now);
-            self.histograms
-                .record(Kind::UdpBatch, self.clock.now() - now);
+            let clock = self.clock;
+            self.transfers.receive(now, || clock.now());
+            for span in self.transfers.batch_spans.drain(..) {
+                self.histograms.record(Kind::AckProcessing, span);
+            }
         }
         if let Some(acceptor) = &mut self.acceptor {
             acceptor.accept(now, self.poll.registry(), &mut self.clients);
@@ -287,7 +302,9 @@ impl Reactor {
                 .record(Kind::FanOut, self.clock.now() - said_at);
         }
         let clock = self.clock;
-        self.transfers.transmit(|| clock.now());
+        // Who talks must not wait for many trains; without chat, longer turns cost less.
+        let until = (!self.lobby.is_empty()).then(|| now + TURN_BESIDE_CHAT);
+        self.transfers.transmit(until, || clock.now());
         self.take_notices();
         self.save_names();
         self.go_on_stopping();
@@ -535,7 +552,7 @@ impl Reactor {
             stopping.closed_transfers = true;
             self.transfers.close_all(self.now);
             let clock = self.clock;
-            self.transfers.transmit(|| clock.now());
+            self.transfers.transmit(None, || clock.now());
         }
         for id in self.clients.said_goodbye() {
             self.drop_client(id);

@@ -69,7 +69,7 @@ impl Reactor {
     }
 
     pub(super) fn on_say(&mut self, id: SlotId, text: &str) {
-        self.said_at.get_or_insert(self.now);
+        self.said_at.get_or_insert(self.readable_since);
         let said = self.lobby.say(id, text, self.moment(), &mut self.clients);
         self.refuse_failed(id, said);
     }

@@ -106,6 +106,7 @@ impl Reactor {
             transfers: open_transfers(config, now, sockets.udp, folder, mailbox)?,
             notices: Vec::new(),
             histograms: open_histograms(config, now)?,
+            readable_since: now,
             said_at: None,
             too_fast: 0,
             side: Side::default(),

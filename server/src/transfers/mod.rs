@@ -4,6 +4,8 @@
 //! outlives the control connection until the client closes it or falls silent.
 
 mod counts;
+mod load;
+mod reports;
 pub(crate) mod share;
 pub(crate) mod store;
 
@@ -43,9 +45,6 @@ const RECV_BUDGET: usize = 8;
 
 /// How long to wait when the kernel has no memory for packets.
 const NO_BUFFERS_PAUSE: Duration = Duration::from_millis(1);
-
-/// How often a client is told how the sending goes.
-const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// What clients have to be told.
 #[derive(Debug)]
@@ -110,6 +109,8 @@ pub(crate) struct Transfers {
     counts: TransferCounts,
     /// When clients are told next how the sending goes.
     report_at: Timestamp,
+    /// How long the batches of this turn took.
+    pub(crate) batch_spans: Vec<Duration>,
 }
 
 impl Transfers {
@@ -134,7 +135,8 @@ impl Transfers {
             allowance: options.rate_limit.map(|rate| Allowance::new(rate, now)),
             options,
             counts: TransferCounts::default(),
-            report_at: now + REPORT_EVERY,
+            report_at: now,
+            batch_spans: Vec::with_capacity(RECV_BUDGET),
         }
     }
 
@@ -335,10 +337,16 @@ impl Transfers {
             .as_ref()
             .and_then(Allowance::allowed_at)
             .filter(|_| self.endpoint.has_ready());
-        [self.endpoint.poll_timeout(), self.retry_at, allowed_at]
-            .into_iter()
-            .flatten()
-            .min()
+        let close_at = self.store.next_close();
+        [
+            self.endpoint.poll_timeout(),
+            self.retry_at,
+            allowed_at,
+            close_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Whether [`transmit`](Self::transmit) could go on at once.
@@ -356,8 +364,8 @@ impl Transfers {
         self.blocked = false;
     }
 
-    /// Handles received datagrams, within a budget.
-    pub(crate) fn receive(&mut self, now: Timestamp) {
+    /// Handles received datagrams, within a budget; how long each batch took goes to `batch_spans`.
+    pub(crate) fn receive(&mut self, now: Timestamp, clock: impl Fn() -> Timestamp) {
         for _ in 0..RECV_BUDGET {
             if !self.readable {
                 return;
@@ -374,6 +382,7 @@ impl Transfers {
                     return;
                 }
             }
+            let began = clock();
             for mut train in self.batch.iter_mut() {
                 let (from, ecn) = (train.from, train.ecn);
                 for datagram in train.datagrams() {
@@ -381,16 +390,21 @@ impl Transfers {
                     self.endpoint.handle_datagram(now, from, ecn, datagram);
                 }
             }
+            self.batch_spans.push(clock() - began);
         }
     }
 
-    /// Sends what may be sent, within a budget. `clock` gives the time of each train.
-    pub(crate) fn transmit(&mut self, clock: impl Fn() -> Timestamp) {
-        for _ in 0..TRAIN_BUDGET {
+    /// Sends what may be sent, within a budget: a number of trains, of which none but the first begins after `until`.
+    /// `clock` gives the time of each train.
+    pub(crate) fn transmit(&mut self, until: Option<Timestamp>, clock: impl Fn() -> Timestamp) {
+        for train in 0..TRAIN_BUDGET {
             if self.blocked || self.retry_at.is_some() {
                 return;
             }
             let now = clock();
+            if train > 0 && until.is_some_and(|until| now >= until) {
+                return;
+            }
             let (outgoing, done) = match self.held.take() {
                 Some(held) => held,
                 None => {
@@ -413,6 +427,7 @@ impl Transfers {
     }
 
     fn make_train(&mut self, now: Timestamp) -> Option<Outgoing> {
+        self.store.set_now(now);
         loop {
             let trips = shrunk_maps();
             let outgoing = self
@@ -485,24 +500,7 @@ impl Transfers {
         while let Some(event) = self.endpoint.poll_event() {
             self.on_event(now, event, notices);
         }
-        if now >= self.report_at {
-            // Whoever sends has turns often enough; nobody is woken for this.
-            self.report_at = now + REPORT_EVERY;
-            self.make_reports(now, notices);
-        }
-    }
-
-    fn make_reports(&mut self, now: Timestamp, notices: &mut Vec<Notice>) {
-        let wanted = self.known.iter().filter(|(_, known)| known.reports);
-        for (&association, known) in wanted {
-            if let Some(mut report) = self.endpoint.report(now, association) {
-                report.server_limit = self.options.rate_limit.unwrap_or(0);
-                notices.push(Notice::Report {
-                    client: known.client,
-                    report,
-                });
-            }
-        }
+        self.make_reports(now, notices);
     }
 
     fn on_event(&mut self, now: Timestamp, event: ServerEvent, notices: &mut Vec<Notice>) {

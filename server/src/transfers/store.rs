@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use columba_core::error::StreamEnd;
 use columba_core::server::{Source, SourceBytes, SourceKey, TrainState};
@@ -13,22 +13,19 @@ use columba_core::units::Timestamp;
 use mio::Token;
 
 use crate::files::catalog::SharedEntry;
-use crate::files::content::{
-    self, Check, Content, Mapped, Opened, READ_AHEAD_SEGMENTS, SMALL_FILE_BYTES,
-};
+use crate::files::content::{self, Check, Content, Mapped, Opened, READ_AHEAD_SEGMENTS};
 use crate::files::folder::SharedFolder;
 use crate::files::hashes::{HashCache, HashJob, SEGMENT_BYTES, SegmentHash, segments};
 use crate::files::version::FileVersion;
 use crate::files::workers::{Priority, Workers};
 use crate::helpers::{HelperEvent, Mailbox};
 use crate::slots::{SlotId, Slots};
+use crate::transfers::load::Load;
 
-/// Bytes of small files that one association may have in memory, and how many of them.
-const MAX_SMALL_BYTES: u64 = 16 * 1_024 * 1_024;
-const MAX_SMALL_FILES: usize = 8_192;
-
-/// Large files that one association may have open.
-const MAX_LARGE_FILES: usize = 32;
+/// A large file stays open and mapped for so long after its last stream, and so many of them: others often want the
+/// same file, and mapping its pages anew costs as much as a seventh of sending them.
+const IDLE_LIFETIME: Duration = Duration::from_secs(20);
+const MAX_IDLE_FILES: usize = 16;
 
 /// A file that streams send, shared by all who fetch this version of it.
 #[derive(Debug)]
@@ -44,6 +41,8 @@ struct Stored {
     reading: Option<std::ops::Range<u32>>,
     /// When the stream was started that has not seen a byte yet.
     started: Option<Timestamp>,
+    /// When nobody wants it any more: when it will be closed.
+    closes_at: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -57,46 +56,12 @@ enum State {
     Failed(StreamEnd),
 }
 
-/// What one association has open.
-#[derive(Clone, Copy, Debug, Default)]
-struct Load {
-    small_bytes: u64,
-    small_files: usize,
-    large_files: usize,
-}
-
-impl Load {
-    fn has_room(&self, size: u64) -> bool {
-        if size <= SMALL_FILE_BYTES {
-            self.small_files < MAX_SMALL_FILES && self.small_bytes + size <= MAX_SMALL_BYTES
-        } else {
-            self.large_files < MAX_LARGE_FILES
-        }
-    }
-
-    fn add(&mut self, size: u64) {
-        if size <= SMALL_FILE_BYTES {
-            self.small_files += 1;
-            self.small_bytes += size;
-        } else {
-            self.large_files += 1;
-        }
-    }
-
-    fn remove(&mut self, size: u64) {
-        if size <= SMALL_FILE_BYTES {
-            self.small_files = self.small_files.saturating_sub(1);
-            self.small_bytes = self.small_bytes.saturating_sub(size);
-        } else {
-            self.large_files = self.large_files.saturating_sub(1);
-        }
-    }
-}
-
 /// All files that streams send.
 pub(crate) struct FileStore {
     files: Slots<Stored>,
     by_version: HashMap<FileVersion, SlotId>,
+    /// Files that nobody wants, the one to be closed first in front.
+    idle: VecDeque<(Timestamp, SlotId)>,
     loads: HashMap<u32, Load>,
     /// Files that an association wants and has no room for.
     waiting: HashMap<u32, VecDeque<SlotId>>,
@@ -107,7 +72,7 @@ pub(crate) struct FileStore {
     /// The loop's time, set once a turn.
     now: Timestamp,
     /// Spans from a stream's start to its first byte, for the histogram.
-    pub(crate) first_bytes: Vec<std::time::Duration>,
+    pub(crate) first_bytes: Vec<Duration>,
 }
 
 impl std::fmt::Debug for FileStore {
@@ -126,6 +91,7 @@ impl FileStore {
         Self {
             files: Slots::default(),
             by_version: HashMap::new(),
+            idle: VecDeque::new(),
             loads: HashMap::new(),
             waiting: HashMap::new(),
             cache: HashCache::default(),
@@ -137,13 +103,60 @@ impl FileStore {
         }
     }
 
+    /// Sets the time, and closes what is idle for too long.
     pub(crate) fn set_now(&mut self, now: Timestamp) {
         self.now = now;
+        while self.next_close().is_some_and(|at| at <= now) {
+            self.close_oldest();
+        }
+    }
+
+    /// When a file is to be closed that nobody wants.
+    pub(crate) fn next_close(&self) -> Option<Timestamp> {
+        self.idle.front().map(|&(at, _)| at)
+    }
+
+    fn close_oldest(&mut self) {
+        if let Some((at, id)) = self.idle.pop_front() {
+            let same = |stored: &Stored| stored.closes_at == Some(at);
+            // Wanted again meanwhile, or again and given up again.
+            if self.files.get(id).is_some_and(same) {
+                self.close(id);
+            }
+        }
+    }
+
+    fn close(&mut self, id: SlotId) {
+        if let Some(stored) = self.files.remove(id) {
+            self.by_version.remove(&stored.entry.version);
+        }
+    }
+
+    /// Nobody wants it now.
+    fn retire(&mut self, id: SlotId) {
+        let Some(stored) = self.files.get_mut(id) else {
+            return;
+        };
+        if !matches!(stored.state, State::Open(Content::Mapped(_))) {
+            self.close(id);
+            return;
+        }
+        let at = self.now + IDLE_LIFETIME;
+        stored.closes_at = Some(at);
+        self.idle.push_back((at, id));
+        if self.idle.len() > MAX_IDLE_FILES {
+            self.close_oldest();
+        }
     }
 
     /// Files that streams send now, and files whose hashes are known.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        (self.files.len(), self.cache.len())
+        let wanted = self
+            .files
+            .values()
+            .filter(|stored| stored.closes_at.is_none())
+            .count();
+        (wanted, self.cache.len())
     }
 
     /// A stream of this association sends this file from now on.
@@ -159,6 +172,7 @@ impl FileStore {
                     opened_at: SystemTime::UNIX_EPOCH,
                     reading: None,
                     started: None,
+                    closes_at: None,
                 };
                 let id = self.files.insert_with(|_| stored);
                 self.by_version.insert(entry.version, id);
@@ -167,6 +181,7 @@ impl FileStore {
         };
         if let Some(stored) = self.files.get_mut(id) {
             stored.started.get_or_insert(self.now);
+            stored.closes_at = None;
             match stored
                 .users
                 .iter_mut()
@@ -214,9 +229,7 @@ impl FileStore {
                 load.remove(stored.entry.version.size);
             }
             if stored.users.is_empty() {
-                let version = stored.entry.version;
-                self.by_version.remove(&version);
-                self.files.remove(id);
+                self.retire(id);
             }
         }
         self.open_waiting(association);

@@ -60,8 +60,8 @@ impl Reactor<'_> {
                     | Command::Resume { .. }
                     | Command::Cancel { .. }
                     | Command::ConnectNow),
-                ) => self.perform(now, command)?,
-                Ok(command) if self.link.is_up() => self.perform(now, command)?,
+                ) => self.perform(now, &command)?,
+                Ok(command) if self.link.is_up() => self.perform(now, &command)?,
                 Ok(command) => self.hold(now, command)?,
                 Err(TryRecvError::Empty) => return Ok(()),
             }
@@ -70,16 +70,15 @@ impl Reactor<'_> {
 
     /// Keeps a command for when there is a connection.
     fn hold(&mut self, now: Timestamp, command: Command) -> Result<(), ClientError> {
-        if matches!(command, Command::Finish) && self.was_up && self.config.reconnect {
+        let unneeded = self.was_up && !self.transfers.is_busy() && self.held.is_empty();
+        if matches!(command, Command::Finish) && (self.patient || unneeded) {
             // Whoever wants to leave is not kept waiting for a server that is gone.
-            if !self.transfers.is_busy() {
-                self.stop();
-                return Ok(());
-            }
+            self.stop();
+            return Ok(());
         }
         if matches!(command, Command::Get { .. }) {
             // It is asked for as soon as there is a connection, and shows as waiting until then.
-            return self.perform(now, command);
+            return self.perform(now, &command);
         }
         if self.held.len() < MAX_HELD {
             self.held.push_back(command);
@@ -93,8 +92,8 @@ impl Reactor<'_> {
     }
 
     /// Does what was said.
-    pub(super) fn perform(&mut self, now: Timestamp, command: Command) -> Result<(), ClientError> {
-        match &command {
+    pub(super) fn perform(&mut self, now: Timestamp, command: &Command) -> Result<(), ClientError> {
+        match command {
             Command::Get {
                 request,
                 names,
@@ -112,13 +111,13 @@ impl Reactor<'_> {
             Command::Finish => self.begin_to_finish(now),
             Command::Stop => self.stop(),
             Command::Say(text) => {
-                self.say(&command, None, text);
+                self.say(command, None, text);
             }
             Command::Whisper { to, text } => {
-                self.say(&command, Some(to), text);
+                self.say(command, Some(to), text);
             }
             Command::Users | Command::Files { .. } | Command::Stats => {
-                self.send_simple(&command);
+                self.send_simple(command);
             }
         }
         Ok(())

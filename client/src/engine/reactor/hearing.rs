@@ -124,7 +124,7 @@ impl Reactor<'_> {
         }
         self.tell_lost_words();
         for command in std::mem::take(&mut self.held) {
-            self.perform(now, command)?;
+            self.perform(now, &command)?;
         }
         Ok(())
     }
@@ -137,30 +137,29 @@ impl Reactor<'_> {
 
     /// Passes on what was said, unless it was heard before.
     fn on_event(&mut self, event: Event) {
-        match &event {
-            Event::Message {
-                sequence,
-                from,
-                text,
-                ..
-            } => {
-                let fresh = self.said.on_message(*sequence);
-                if *from == self.name {
-                    self.said.on_echo(None, text);
-                }
-                if fresh {
-                    self.outbox.tell(event);
-                }
-                self.tell_lost_words();
+        if let Event::Message {
+            sequence,
+            from,
+            text,
+            ..
+        } = &event
+        {
+            let fresh = self.said.on_message(*sequence);
+            if *from == self.name {
+                self.said.on_echo(None, text);
             }
-            Event::Whispered { from, to, text, .. } => {
-                if *from == self.name {
-                    self.said.on_echo(Some(to), text);
-                }
+            if fresh {
                 self.outbox.tell(event);
             }
-            _ => self.outbox.tell(event),
+            self.tell_lost_words();
+            return;
         }
+        if let Event::Whispered { from, to, text, .. } = &event
+            && *from == self.name
+        {
+            self.said.on_echo(Some(to), text);
+        }
+        self.outbox.tell(event);
     }
 
     fn on_heard(&mut self, now: Timestamp, heard: Heard) -> Result<(), ClientError> {

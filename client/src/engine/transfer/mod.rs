@@ -103,6 +103,8 @@ pub(super) struct Transfers {
     /// When the last new bytes came.
     moved_at: Timestamp,
     progress_at: Timestamp,
+    /// Something may have changed since progress was told last.
+    progress_due: bool,
     /// Given up while a helper prepared them: what it finds is removed.
     discarding: HashSet<FileKey>,
     sampler: Sampler,
@@ -150,6 +152,7 @@ impl Transfers {
             new_bytes: 0,
             moved_at: Timestamp::ZERO,
             progress_at: Timestamp::ZERO,
+            progress_due: false,
             discarding: HashSet::new(),
             sampler: Sampler::default(),
             start_at: Timestamp::ZERO,
@@ -433,9 +436,8 @@ impl Transfers {
             return Some(now);
         }
         let association = flow.and_then(|flow| flow.association.poll_timeout());
-        let progress = (self.wants_files() || self.progress_at == Timestamp::ZERO)
-            && self.is_busy()
-            && !self.stopping;
+        let moves = self.progress_due || !self.by_stream.is_empty();
+        let progress = moves && self.is_busy() && !self.stopping;
         let progress = progress.then(|| self.progress_at.max(now));
         let sample = self.sample_deadline().filter(|_| !self.stopping);
         let starts = self.may_start().then_some(self.start_at);

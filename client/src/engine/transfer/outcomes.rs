@@ -10,7 +10,7 @@ use columba_core::units::Timestamp;
 use super::Transfers;
 use super::download::{Download, Stage};
 use crate::engine::message::{FileReport, GetEvent};
-use crate::exit_code::ClientError;
+use crate::exit_code::{CHANGED_TWICE, ClientError, UDP_BLOCKED};
 use crate::storage::assembly::Gathered;
 use crate::storage::finish::Finished;
 use crate::storage::verdict::Judged;
@@ -453,7 +453,7 @@ impl Transfers {
             let error = ClientError::from_server(code, text);
             self.fail(key, error);
         } else if download.started_over {
-            self.fail_integrity(key, "it changed on the server twice while it was fetched");
+            self.fail_integrity(key, CHANGED_TWICE);
         } else {
             self.start_over(key);
         }
@@ -491,7 +491,7 @@ impl Transfers {
         let make: Box<dyn Fn() -> ClientError> = match reason {
             CloseReason::HandshakeTimeout => Box::new(move || ClientError::Connect {
                 server: server.clone(),
-                reason: "it answers over TCP but not over UDP; a firewall may drop UDP".to_owned(),
+                reason: UDP_BLOCKED.to_owned(),
             }),
             CloseReason::Idle => Box::new(|| {
                 let text = "nothing was heard from the server any more; run the same command again to go on";

@@ -49,9 +49,11 @@ impl Transfers {
     /// Tells how far each request is, a few times a second while that changes.
     pub(super) fn tell_progress(&mut self, now: Timestamp) {
         if now < self.progress_at || self.requests.is_empty() {
+            self.progress_due = true;
             return;
         }
         self.progress_at = now + PROGRESS_EVERY;
+        self.progress_due = false;
         let mut all: HashMap<u32, GetProgress> = HashMap::new();
         for (id, request) in &self.requests {
             let parked = request.parked.iter();
@@ -78,12 +80,13 @@ impl Transfers {
             let here = self.bytes_here(download);
             progress.done_bytes += here;
             let comes = download.stage == Stage::Running && here < download.size_bytes;
-            progress.phase = match progress.phase {
-                _ if comes && hangs => GetPhase::Stalled,
-                _ if comes => GetPhase::Active,
-                GetPhase::Queued => GetPhase::Verifying,
-                other => other,
-            };
+            if comes && hangs {
+                progress.phase = GetPhase::Stalled;
+            } else if comes {
+                progress.phase = GetPhase::Active;
+            } else if progress.phase == GetPhase::Queued {
+                progress.phase = GetPhase::Verifying;
+            }
             if comes && progress.current.is_empty() {
                 progress.current.clone_from(&download.name);
             }

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use iced::widget::{button, column, container, row, scrollable, text, text_input};
+use iced::widget::{button, column, container, row, text, text_input};
 use iced::{Center, Fill, Padding};
 
 use super::frame;
 use crate::engine::message::FileInfo;
 use crate::gui::icon::Icon;
 use crate::gui::look::{Kind, Look};
-use crate::gui::parts::{
+use crate::gui::parts::{scrolling, 
     Piece, aside, body, empty, field, gap, group, told, words_button,
 };
 use crate::model::{Model, units};
@@ -187,8 +187,7 @@ impl Dialog {
                 .into()
         });
         let rows: Vec<Piece<'a, Message>> = rows.collect();
-        let list = scrollable(column(rows).padding(Padding::ZERO.right(10)))
-            .style(move |theme, status| look.scroll(theme, status))
+        let list = scrolling(look, column(rows).padding(Padding::ZERO.right(10)))
             .height(Fill);
         column![group(look, "SHARED FILES"), list].spacing(6).into()
     }

@@ -1,12 +1,12 @@
 //! Ctrl+K: any action, person or file by a few letters.
 
-use iced::widget::{button, column, container, row, scrollable, text, text_input};
+use iced::widget::{button, column, container, row, text, text_input};
 use iced::{Center, Fill, Padding};
 
 use crate::gui::app::Do;
 use crate::gui::icon::Icon;
 use crate::gui::look::{BOLD, Look, size};
-use crate::gui::parts::{Piece, aside, line};
+use crate::gui::parts::{scrolling, Piece, aside, line};
 use crate::model::Model;
 use crate::model::timeline::Conversation;
 use crate::preferences::ThemeChoice;
@@ -104,8 +104,7 @@ impl Dialog {
         let list: Piece<'a, Message> = if rows.is_empty() {
             container(aside(look, "Nothing is called like that.")).padding(12).into()
         } else {
-            scrollable(column(rows).padding(Padding::new(6.0)))
-                .style(move |theme, status| look.scroll(theme, status))
+            scrolling(look, column(rows).padding(Padding::new(6.0)))
                 .into()
         };
         let content = column![container(field).padding(5), line(look), list];

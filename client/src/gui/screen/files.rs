@@ -1,12 +1,12 @@
 //! The right side: what the server shares, searched and sorted.
 
-use iced::widget::{button, column, container, row, scrollable, text, text_input};
+use iced::widget::{button, column, container, row, text, text_input};
 use iced::{Center, Fill, Padding};
 
 use crate::engine::message::FileInfo;
 use crate::gui::icon::Icon;
 use crate::gui::look::{BOLD, Kind, Look, size};
-use crate::gui::parts::{
+use crate::gui::parts::{scrolling, 
     Piece, aside, body, empty, gap, heading, small_button, tipped, tool,
 };
 use crate::gui::screen::talk::Message;
@@ -108,8 +108,7 @@ pub(in crate::gui) fn list<'a>(look: &'a Look, model: &'a Model) -> Piece<'a, Me
         let words = format!("and {} more: search for their names", files.found() - MAX_ROWS);
         rows.push(container(aside(look, words)).padding([6, 9]).into());
     }
-    scrollable(column(rows).spacing(1).padding(Padding::ZERO.right(9)))
-        .style(move |theme, status| look.scroll(theme, status))
+    scrolling(look, column(rows).spacing(1).padding(Padding::ZERO.right(9)))
         .height(Fill)
         .into()
 }

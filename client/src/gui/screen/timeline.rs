@@ -1,13 +1,13 @@
 //! The middle: what was said.
 
 use iced::widget::{
-    button, column, container, hover, rich_text, row, rule, scrollable, space, span, text,
+    button, column, container, hover, rich_text, row, rule, space, span, text,
 };
 use iced::{Center, Color, Fill, Padding};
 
 use crate::gui::icon::Icon;
 use crate::gui::look::{BOLD, FONT, Kind, Look, mix, size};
-use crate::gui::parts::{
+use crate::gui::parts::{scrolling, 
     Piece, aside, avatar, empty, person_color, small_button, strong, tool,
 };
 use crate::gui::screen::files::state;
@@ -64,13 +64,12 @@ pub(in crate::gui) fn view<'a>(
         rows.push(pager(look, "Show newer messages", Message::Newer));
     }
     let content = column(rows).padding(Padding::new(16.0).top(10).bottom(10));
-    scrollable(content)
+    scrolling(look, content)
         .id(TIMELINE)
         .anchor_bottom()
         .width(Fill)
         .height(Fill)
         .on_scroll(Message::Scrolled)
-        .style(move |theme, status| look.scroll(theme, status))
         .into()
 }
 
