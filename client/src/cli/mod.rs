@@ -102,7 +102,10 @@ fn open_window(common: &Common, options: args::Gui) -> Result<(), ClientError> {
 
     let (settings, warning) = match Settings::gather(common) {
         Ok(settings) => (settings, None),
-        Err(error) => (Settings::gather_without_file(common)?, Some(error.to_string())),
+        Err(error) => (
+            Settings::gather_without_file(common)?,
+            Some(error.to_string()),
+        ),
     };
     let mut launch = Launch::new(settings.state);
     launch.server = settings.server_given.then(|| settings.server.to_string());

@@ -5,12 +5,12 @@ use iced::widget::operation;
 use iced::widget::selector;
 
 use super::app::{App, Do, Message};
+use super::desktop;
 use super::dialog::{self, Dialog, download, palette, settings};
 use super::screen::{composer, connect, talk, timeline};
 use super::worker::Told;
-use super::desktop;
-use crate::engine::message::{Command, Event};
 use crate::engine::CommandError;
+use crate::engine::message::{Command, Event};
 use crate::model::connection::State;
 use crate::model::{Effect, Model};
 use crate::preferences::RecentServer;
@@ -65,12 +65,10 @@ impl App {
                 Task::none()
             }
             Told::NotStarted(error) => {
-                let events = vec![Event::Ended(Err(
-                    crate::exit_code::ClientError::System {
-                        action: "start the network engine",
-                        source: error,
-                    },
-                ))];
+                let events = vec![Event::Ended(Err(crate::exit_code::ClientError::System {
+                    action: "start the network engine",
+                    source: error,
+                }))];
                 self.on_events(events)
             }
             Told::Events(events) => self.on_events(events),
@@ -351,7 +349,11 @@ impl App {
     }
 
     fn folder_text(&self) -> String {
-        self.model.transfers().folder().to_string_lossy().into_owned()
+        self.model
+            .transfers()
+            .folder()
+            .to_string_lossy()
+            .into_owned()
     }
 
     pub(super) fn on_do(&mut self, what: Do) -> Task<Message> {

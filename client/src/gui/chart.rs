@@ -76,10 +76,7 @@ impl Plot {
         width: impl Into<iced::Length>,
         height: f32,
     ) -> Piece<'a, Message> {
-        canvas::Canvas::new(self)
-            .width(width)
-            .height(height)
-            .into()
+        canvas::Canvas::new(self).width(width).height(height).into()
     }
 
     fn area(&self, whole: Size) -> Rectangle {
@@ -137,10 +134,7 @@ impl Plot {
                 index as f32 / steps as f32,
                 (value / self.top).clamp(0.0, 1.0) as f32,
             );
-            let at = Point::new(
-                area.x + area.width * x,
-                area.y + area.height * (1.0 - y),
-            );
+            let at = Point::new(area.x + area.width * x, area.y + area.height * (1.0 - y));
             if let Some(last) = all.last_mut() {
                 last.push(at);
             }
@@ -241,7 +235,11 @@ impl<Message> canvas::Program<Message> for Bars {
         _cursor: mouse::Cursor,
     ) -> Vec<Geometry> {
         let mut frame = Frame::new(renderer, bounds.size());
-        let top = self.bars.iter().map(|(_, value, _)| *value).fold(1e-9, f64::max);
+        let top = self
+            .bars
+            .iter()
+            .map(|(_, value, _)| *value)
+            .fold(1e-9, f64::max);
         #[expect(clippy::cast_precision_loss, reason = "a handful of bars")]
         let pitch = bounds.height / self.bars.len().max(1) as f32;
         let room = (bounds.width - LEFT - LEFT).max(1.0);
@@ -289,7 +287,13 @@ mod tests {
 
     #[test]
     fn scales_end_at_numbers_that_read_well() {
-        for (value, top) in [(0.0, 1.0), (0.7, 1.0), (1.2, 2.0), (84e6, 1e8), (300.0, 500.0)] {
+        for (value, top) in [
+            (0.0, 1.0),
+            (0.7, 1.0),
+            (1.2, 2.0),
+            (84e6, 1e8),
+            (300.0, 500.0),
+        ] {
             let seen = round_up(value);
             assert!((seen - top).abs() < top * 1e-9, "{value} gives {seen}");
         }

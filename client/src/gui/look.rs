@@ -216,7 +216,13 @@ impl Look {
             (button::Status::Active | button::Status::Disabled, _) => ground,
         };
         let faded = status == button::Status::Disabled;
-        let fade = |color: Color| if faded { mix(color, self.ground, 0.5) } else { color };
+        let fade = |color: Color| {
+            if faded {
+                mix(color, self.ground, 0.5)
+            } else {
+                color
+            }
+        };
         button::Style {
             background: ground.map(fade).map(Background::Color),
             text_color: fade(text),
@@ -340,7 +346,10 @@ impl Look {
 
     /// A line in a colour that means something.
     pub(super) fn rule_of(&self, color: Color) -> rule::Style {
-        rule::Style { color, ..self.rule() }
+        rule::Style {
+            color,
+            ..self.rule()
+        }
     }
 
     /// A bar that fills.
@@ -349,7 +358,11 @@ impl Look {
             background: Background::Color(mix(self.line, self.ground, 0.15)),
             bar: Background::Color(filled),
             border: Border {
-                color: if self.line_width > 1.0 { self.line } else { Color::TRANSPARENT },
+                color: if self.line_width > 1.0 {
+                    self.line
+                } else {
+                    Color::TRANSPARENT
+                },
                 width: if self.line_width > 1.0 { 1.0 } else { 0.0 },
                 radius: same(3.0),
             },
@@ -407,7 +420,11 @@ mod tests {
             for ground in [look.ground, look.panel, look.raised, look.field, look.hover] {
                 for text in [look.text, look.muted] {
                     let seen = contrast(text, ground);
-                    assert!(seen >= least, "{}: {seen} of {text:?} on {ground:?}", look.name);
+                    assert!(
+                        seen >= least,
+                        "{}: {seen} of {text:?} on {ground:?}",
+                        look.name
+                    );
                 }
             }
             for (text, ground) in [
@@ -425,7 +442,11 @@ mod tests {
                 (look.muted, look.warn_soft),
             ] {
                 let seen = contrast(text, ground);
-                assert!(seen >= least, "{}: {seen} of {text:?} on {ground:?}", look.name);
+                assert!(
+                    seen >= least,
+                    "{}: {seen} of {text:?} on {ground:?}",
+                    look.name
+                );
             }
         }
     }

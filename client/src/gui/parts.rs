@@ -1,6 +1,8 @@
 //! The small pieces that all screens are made of.
 
-use iced::widget::{button, column, container, row, rule, scrollable, space, text, text_input, tooltip};
+use iced::widget::{
+    button, column, container, row, rule, scrollable, space, text, text_input, tooltip,
+};
 use iced::{Center, Color, Element, Fill, Padding, Shrink};
 
 use super::icon::Icon;
@@ -31,10 +33,7 @@ pub(super) fn aside<'a>(look: &Look, content: impl text::IntoFragment<'a>) -> te
 
 /// The name of a group.
 pub(super) fn group<'a>(look: &Look, content: impl text::IntoFragment<'a>) -> text::Text<'a> {
-    text(content)
-        .size(size::TINY)
-        .font(BOLD)
-        .color(look.muted)
+    text(content).size(size::TINY).font(BOLD).color(look.muted)
 }
 
 /// A button with an icon and words.
@@ -207,10 +206,15 @@ pub(super) fn badge<'a, Message: 'a>(
     } else {
         count.to_string()
     };
-    container(text(words).size(size::TINY).font(BOLD).color(look.on_accent))
-        .padding([1, 7])
-        .style(move |_| Look::surface(ground).border(iced::border::rounded(9)))
-        .into()
+    container(
+        text(words)
+            .size(size::TINY)
+            .font(BOLD)
+            .color(look.on_accent),
+    )
+    .padding([1, 7])
+    .style(move |_| Look::surface(ground).border(iced::border::rounded(9)))
+    .into()
 }
 
 /// What stands where there is nothing yet.
@@ -281,9 +285,9 @@ pub(super) fn person_color(look: &Look, name: &str) -> Color {
         super::look::mix(look.warn, look.bad, 0.5),
         super::look::mix(look.accent, look.whisper, 0.5),
     ];
-    let sum = name
-        .chars()
-        .fold(7usize, |sum, c| sum.wrapping_mul(31).wrapping_add(c as usize));
+    let sum = name.chars().fold(7usize, |sum, c| {
+        sum.wrapping_mul(31).wrapping_add(c as usize)
+    });
     all[sum % all.len()]
 }
 

@@ -39,7 +39,9 @@ pub(crate) fn open(common: &Common, count: u32) -> Result<(), ClientError> {
 /// The same options again, but each window with a name of its own. Environment and settings file are
 /// the children's, too.
 fn arguments(common: &Common, name: &str) -> Vec<OsString> {
-    let mut all: Vec<OsString> = ["gui", "--forget", "--name", name].map(OsString::from).into();
+    let mut all: Vec<OsString> = ["gui", "--forget", "--name", name]
+        .map(OsString::from)
+        .into();
     let server = common.server.as_deref().unwrap_or("localhost");
     all.extend(["--server", server].map(OsString::from));
     let paths = [

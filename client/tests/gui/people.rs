@@ -33,14 +33,14 @@ fn sit_down(
     server: &str,
     name: &str,
     downloads: &Path,
-) -> Person<impl Program<State = App, Message = Message, Theme = iced_test::core::Theme>> {
+) -> Person<impl Program<State = App, Message = Message, Theme = iced::Theme> + use<>> {
     let state = tempfile::tempdir().unwrap();
     let mut launch = Launch::new(StateFolder::choose(Some(state.path())).unwrap());
     launch.server = Some(server.to_owned());
     launch.name = Some(name.to_owned());
     launch.downloads = Some(downloads.to_path_buf());
     launch.preferences = None;
-    Person::new(program(launch, iced_test::runtime::Task::none), state)
+    Person::new(program(launch, iced::Task::none), state)
 }
 
 impl<P: Program + 'static> Person<P>
@@ -49,8 +49,7 @@ where
 {
     fn new(program: P, state: tempfile::TempDir) -> Self {
         // Without fonts there is no text to be found.
-        let fonts: iced_test::core::Element<'_, (), iced_test::core::Theme, _> =
-            iced_test::core::widget::text::Text::new("").into();
+        let fonts: iced::Element<'_, ()> = iced::widget::text("").into();
         drop(iced_test::Simulator::with_settings(settings(), fonts));
         let (sender, mut receiver) = channel::channel(64);
         let (forward, events) = mpsc::channel();
@@ -61,7 +60,7 @@ where
                 }
             }
         });
-        let size = iced_test::core::Size::new(1180.0, 760.0);
+        let size = iced::Size::new(1180.0, 760.0);
         let emulator = Emulator::new(sender, &program, Mode::Immediate, size);
         Self {
             program,

@@ -6,7 +6,7 @@ use iced::{Center, Fill, Padding};
 use super::{Message, frame};
 use crate::gui::icon::Icon;
 use crate::gui::look::{BOLD, Look};
-use crate::gui::parts::{scrolling, Piece, aside, group, key};
+use crate::gui::parts::{Piece, aside, group, key, scrolling};
 use crate::model::Model;
 
 /// All keys and what they do.
@@ -58,7 +58,10 @@ pub(in crate::gui) fn view(look: &Look) -> Piece<'_, Message> {
     let content = column![
         group(look, "TYPE INTO THE CHAT"),
         column(commands),
-        aside(look, "Click a command to begin typing it. Everything else that you type is a message."),
+        aside(
+            look,
+            "Click a command to begin typing it. Everything else that you type is a message."
+        ),
         group(look, "KEYS"),
         column(keys)
     ]
@@ -66,5 +69,11 @@ pub(in crate::gui) fn view(look: &Look) -> Piece<'_, Message> {
     .padding(Padding::ZERO.right(12));
     let content = scrolling(look, content);
     let size = (580.0, Some(680.0));
-    frame(look, Icon::KEYBOARD, "Commands and keys", size, content.into())
+    frame(
+        look,
+        Icon::KEYBOARD,
+        "Commands and keys",
+        size,
+        content.into(),
+    )
 }

@@ -9,8 +9,8 @@ use super::frame;
 use crate::engine::message::FileInfo;
 use crate::gui::icon::Icon;
 use crate::gui::look::{Kind, Look};
-use crate::gui::parts::{scrolling, 
-    Piece, aside, body, empty, field, gap, group, told, words_button,
+use crate::gui::parts::{
+    Piece, aside, body, empty, field, gap, group, scrolling, told, words_button,
 };
 use crate::model::{Model, units};
 
@@ -120,7 +120,11 @@ impl Dialog {
         if let Some(wrong) = &self.wrong {
             content = content.push(told(look, Icon::ALERT, look.bad, wrong.as_str()));
         }
-        let words = if self.again.is_some() { "Try again" } else { "Download" };
+        let words = if self.again.is_some() {
+            "Try again"
+        } else {
+            "Download"
+        };
         let buttons: Piece<'a, super::Message> = row![
             gap(),
             words_button(look, Kind::Plain, "Cancel", Some(super::Message::Close)),
@@ -187,8 +191,7 @@ impl Dialog {
                 .into()
         });
         let rows: Vec<Piece<'a, Message>> = rows.collect();
-        let list = scrolling(look, column(rows).padding(Padding::ZERO.right(10)))
-            .height(Fill);
+        let list = scrolling(look, column(rows).padding(Padding::ZERO.right(10))).height(Fill);
         column![group(look, "SHARED FILES"), list].spacing(6).into()
     }
 }

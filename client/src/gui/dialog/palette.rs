@@ -6,7 +6,7 @@ use iced::{Center, Fill, Padding};
 use crate::gui::app::Do;
 use crate::gui::icon::Icon;
 use crate::gui::look::{BOLD, Look, size};
-use crate::gui::parts::{scrolling, Piece, aside, line};
+use crate::gui::parts::{Piece, aside, line, scrolling};
 use crate::model::Model;
 use crate::model::timeline::Conversation;
 use crate::preferences::ThemeChoice;
@@ -56,13 +56,21 @@ impl Dialog {
     }
 
     fn offers(&self, model: &Model) -> Vec<Offer> {
-        let words: Vec<String> = self.search.split_whitespace().map(str::to_lowercase).collect();
-        let people = model.people().iter().filter(|person| !person.own).map(|person| Offer {
-            icon: Icon::USER,
-            words: format!("Whisper to {}", person.name),
-            keys: "",
-            act: Do::Open(Conversation::Person(person.name.clone())),
-        });
+        let words: Vec<String> = self
+            .search
+            .split_whitespace()
+            .map(str::to_lowercase)
+            .collect();
+        let people = model
+            .people()
+            .iter()
+            .filter(|person| !person.own)
+            .map(|person| Offer {
+                icon: Icon::USER,
+                words: format!("Whisper to {}", person.name),
+                keys: "",
+                act: Do::Open(Conversation::Person(person.name.clone())),
+            });
         // Thousands of files are searched only for somebody who has begun to type.
         let searched = if words.is_empty() { 0 } else { usize::MAX };
         let files = model.files().iter().take(searched).map(|file| Offer {
@@ -102,10 +110,11 @@ impl Dialog {
             .map(|(index, offer)| offer_row(look, offer, index == self.chosen))
             .collect();
         let list: Piece<'a, Message> = if rows.is_empty() {
-            container(aside(look, "Nothing is called like that.")).padding(12).into()
-        } else {
-            scrolling(look, column(rows).padding(Padding::new(6.0)))
+            container(aside(look, "Nothing is called like that."))
+                .padding(12)
                 .into()
+        } else {
+            scrolling(look, column(rows).padding(Padding::new(6.0))).into()
         };
         let content = column![container(field).padding(5), line(look), list];
         let card: Piece<'a, Message> = container(content)
@@ -129,14 +138,33 @@ fn actions() -> Vec<Offer> {
         one(Icon::KEYBOARD, "Show Commands", "F1", Do::Commands),
         one(Icon::LEAVE, "Disconnect", "Ctrl Shift D", Do::Disconnect),
         one(Icon::SEARCH, "Find in the conversation", "Ctrl F", Do::Find),
-        one(Icon::ACTIVITY, "Show or hide transfers", "Ctrl J", Do::Transfers),
+        one(
+            Icon::ACTIVITY,
+            "Show or hide transfers",
+            "Ctrl J",
+            Do::Transfers,
+        ),
         one(Icon::FOLDER, "Show or hide files", "Ctrl B", Do::Files),
-        one(Icon::RETRY_ALL, "Retry all failed downloads", "", Do::RetryAll),
-        one(Icon::USERS, "Talk to everyone", "", Do::Open(Conversation::Everybody)),
+        one(
+            Icon::RETRY_ALL,
+            "Retry all failed downloads",
+            "",
+            Do::RetryAll,
+        ),
+        one(
+            Icon::USERS,
+            "Talk to everyone",
+            "",
+            Do::Open(Conversation::Everybody),
+        ),
         one(Icon::SETTINGS, "Settings", "Ctrl ,", Do::Settings),
         theme(Icon::SUN, "Look: light", ThemeChoice::Light),
         theme(Icon::MOON, "Look: dark", ThemeChoice::Dark),
-        theme(Icon::CONTRAST, "Look: high contrast", ThemeChoice::HighContrast),
+        theme(
+            Icon::CONTRAST,
+            "Look: high contrast",
+            ThemeChoice::HighContrast,
+        ),
         theme(Icon::MONITOR, "Look: as the system", ThemeChoice::System),
         one(Icon::PLUS, "Larger", "Ctrl +", Do::Zoom(1)),
         one(Icon::MINUS, "Smaller", "Ctrl −", Do::Zoom(-1)),

@@ -87,17 +87,13 @@ fn candidates_row<'a>(
         if chosen {
             words = words.font(BOLD);
         }
-        line = line.push(
-            container(words)
-                .padding([3, 8])
-                .style(move |_| {
-                    if chosen {
-                        look.framed(look.accent_soft, look.accent)
-                    } else {
-                        look.framed(look.panel, look.line)
-                    }
-                }),
-        );
+        line = line.push(container(words).padding([3, 8]).style(move |_| {
+            if chosen {
+                look.framed(look.accent_soft, look.accent)
+            } else {
+                look.framed(look.panel, look.line)
+            }
+        }));
     }
     let more = candidates.len().saturating_sub(from + SHOWN);
     if more > 0 {
@@ -115,7 +111,11 @@ fn command_row<'a>(look: &'a Look, usage: String, about: &'static str) -> Piece<
     ]
     .spacing(8)
     .align_y(Center);
-    let typed = if takes_more { format!("{command} ") } else { command };
+    let typed = if takes_more {
+        format!("{command} ")
+    } else {
+        command
+    };
     button(line)
         .padding([4, 8])
         .width(Fill)

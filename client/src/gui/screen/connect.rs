@@ -6,8 +6,9 @@ use iced::{Center, Fill, Length, Task};
 use crate::exit_code::ClientError;
 use crate::gui::icon::Icon;
 use crate::gui::look::{BOLD, Kind, Look, size};
-use crate::gui::parts::{scrolling, 
-    Piece, action, aside, body, field, group, grouped, line, strong, told, tool, words_button,
+use crate::gui::parts::{
+    Piece, action, aside, body, field, group, grouped, line, scrolling, strong, told, tool,
+    words_button,
 };
 use crate::model::connection::{Connection, Field, State, Trouble};
 use crate::places::ServerName;
@@ -82,7 +83,12 @@ pub(in crate::gui) struct Wish {
 }
 
 impl Screen {
-    pub(in crate::gui) fn new(address: String, name: String, password: String, plaintext: bool) -> Self {
+    pub(in crate::gui) fn new(
+        address: String,
+        name: String,
+        password: String,
+        plaintext: bool,
+    ) -> Self {
         Self {
             ask_password: !password.is_empty(),
             address,
@@ -249,7 +255,8 @@ impl Screen {
             .on_toggle(Message::Plaintext);
         fields = fields.push(plaintext);
         if self.plaintext {
-            let words = "Everybody on the way can read along. Only for servers that run with --plaintext.";
+            let words =
+                "Everybody on the way can read along. Only for servers that run with --plaintext.";
             fields = fields.push(told(look, Icon::ALERT, look.warn, words));
         }
         fields.into()
@@ -294,17 +301,17 @@ fn connect_button(look: &Look) -> Piece<'_, Message> {
 
 fn connecting(look: &Look, words: String, waits: bool) -> Piece<'_, Message> {
     let icon = if waits { Icon::CLOCK } else { Icon::LOADER };
-    let try_now =
-        waits.then(|| words_button(look, Kind::Plain, "Try now", Some(Message::TryNow)));
+    let try_now = waits.then(|| words_button(look, Kind::Plain, "Try now", Some(Message::TryNow)));
     let content = column![
-        row![
-            icon.coloured(16.0, look.accent),
-            body(words).width(Fill)
-        ]
-        .spacing(9),
-        row![words_button(look, Kind::Plain, "Cancel", Some(Message::Cancel))]
-            .push(try_now)
-            .spacing(8)
+        row![icon.coloured(16.0, look.accent), body(words).width(Fill)].spacing(9),
+        row![words_button(
+            look,
+            Kind::Plain,
+            "Cancel",
+            Some(Message::Cancel)
+        )]
+        .push(try_now)
+        .spacing(8)
     ]
     .spacing(10);
     container(content)
@@ -333,7 +340,11 @@ fn refusal<'a>(look: &'a Look, trouble: &'a Trouble) -> Piece<'a, Message> {
         | Trouble::Other { .. } => ("The connection ended", ""),
     };
     let mut content = column![
-        row![Icon::BAN.coloured(16.0, look.bad), strong(title).color(look.bad)].spacing(8),
+        row![
+            Icon::BAN.coloured(16.0, look.bad),
+            strong(title).color(look.bad)
+        ]
+        .spacing(8),
         text(trouble.text()).size(13.0),
     ]
     .spacing(6);
@@ -383,7 +394,13 @@ fn key_changed<'a>(
         text(what).size(13.0),
         print("KNOWN KEY", known),
         print("KEY SHOWN NOW", shown),
-        action(look, Kind::Plain, Icon::COPY, "Copy both", Some(Message::Copy(both))),
+        action(
+            look,
+            Kind::Plain,
+            Icon::COPY,
+            "Copy both",
+            Some(Message::Copy(both))
+        ),
     ]
     .spacing(9);
     container(content)
@@ -404,7 +421,11 @@ fn recent_list<'a>(look: &'a Look, recent: &'a [RecentServer]) -> Piece<'a, Mess
         } else {
             &server.address
         };
-        let lock = if server.plaintext { Icon::ALERT } else { Icon::SERVER };
+        let lock = if server.plaintext {
+            Icon::ALERT
+        } else {
+            Icon::SERVER
+        };
         let words = row![
             lock.coloured(15.0, look.muted),
             body(shown).width(Length::Shrink),
@@ -418,10 +439,13 @@ fn recent_list<'a>(look: &'a Look, recent: &'a [RecentServer]) -> Piece<'a, Mess
             .on_press(Message::Recent(server.clone()))
             .style(move |_, status| look.choice(false, status));
         let forget = Message::Forget(server.address.clone());
-        row![choice, tool(look, Icon::CLOSE, "Forget this server", forget)]
-            .spacing(4)
-            .align_y(Center)
-            .into()
+        row![
+            choice,
+            tool(look, Icon::CLOSE, "Forget this server", forget)
+        ]
+        .spacing(4)
+        .align_y(Center)
+        .into()
     });
     let rows: Vec<Piece<'a, Message>> = rows.collect();
     column![line(look), group(look, "RECENT SERVERS"), column(rows)]

@@ -6,8 +6,8 @@ use iced::{Center, Fill, Padding};
 use crate::engine::message::FileInfo;
 use crate::gui::icon::Icon;
 use crate::gui::look::{BOLD, Kind, Look, size};
-use crate::gui::parts::{scrolling, 
-    Piece, aside, body, empty, gap, heading, small_button, tipped, tool,
+use crate::gui::parts::{
+    Piece, aside, body, empty, gap, heading, scrolling, small_button, tipped, tool,
 };
 use crate::gui::screen::talk::Message;
 use crate::model::files::SortBy;
@@ -26,7 +26,12 @@ pub(in crate::gui) fn view<'a>(look: &'a Look, model: &'a Model) -> Piece<'a, Me
         aside(look, total(model)),
         gap(),
         tool(look, Icon::RETRY, "Look again", Message::RefreshFiles),
-        tool(look, Icon::CLOSE, "Hide files (Ctrl+B)", Message::ToggleFiles),
+        tool(
+            look,
+            Icon::CLOSE,
+            "Hide files (Ctrl+B)",
+            Message::ToggleFiles
+        ),
     ]
     .spacing(7)
     .align_y(Center);
@@ -62,7 +67,9 @@ fn sorting<'a>(look: &'a Look, model: &'a Model) -> Piece<'a, Message> {
     let (by, descending) = model.files().sorting();
     let one = |sort: SortBy, name: &'a str| {
         let chosen = by == sort;
-        let mut content = row![text(name).size(size::SMALL)].spacing(4).align_y(Center);
+        let mut content = row![text(name).size(size::SMALL)]
+            .spacing(4)
+            .align_y(Center);
         if chosen {
             let icon = if descending {
                 Icon::CHEVRON_DOWN
@@ -105,12 +112,18 @@ pub(in crate::gui) fn list<'a>(look: &'a Look, model: &'a Model) -> Piece<'a, Me
         .map(|file| file_row(look, model, file))
         .collect();
     if files.found() > MAX_ROWS {
-        let words = format!("and {} more: search for their names", files.found() - MAX_ROWS);
+        let words = format!(
+            "and {} more: search for their names",
+            files.found() - MAX_ROWS
+        );
         rows.push(container(aside(look, words)).padding([6, 9]).into());
     }
-    scrolling(look, column(rows).spacing(1).padding(Padding::ZERO.right(9)))
-        .height(Fill)
-        .into()
+    scrolling(
+        look,
+        column(rows).spacing(1).padding(Padding::ZERO.right(9)),
+    )
+    .height(Fill)
+    .into()
 }
 
 fn file_row<'a>(look: &'a Look, model: &'a Model, file: &'a FileInfo) -> Piece<'a, Message> {
@@ -158,13 +171,19 @@ pub(in crate::gui) fn state<'a>(
             .align_y(Center)
             .into()
         }
-        TransferState::Failed => {
-            small_button(look, Kind::Danger, "Retry", Message::Retry(transfer.request()))
-        }
+        TransferState::Failed => small_button(
+            look,
+            Kind::Danger,
+            "Retry",
+            Message::Retry(transfer.request()),
+        ),
         TransferState::Cancelled => small_button(look, Kind::Plain, "Get", get()),
-        TransferState::Paused => {
-            small_button(look, Kind::Plain, "Resume", Message::Resume(transfer.request()))
-        }
+        TransferState::Paused => small_button(
+            look,
+            Kind::Plain,
+            "Resume",
+            Message::Resume(transfer.request()),
+        ),
         TransferState::Active => {
             let share = format!("{:.0} %", transfer.share() * 100.0);
             text(share).size(13).font(BOLD).color(look.accent).into()

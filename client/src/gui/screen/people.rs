@@ -5,7 +5,7 @@ use iced::{Center, Fill, Padding};
 
 use crate::gui::icon::Icon;
 use crate::gui::look::{BOLD, Look, size};
-use crate::gui::parts::{scrolling, Piece, aside, badge, empty, group, tipped};
+use crate::gui::parts::{Piece, aside, badge, empty, group, scrolling, tipped};
 use crate::gui::screen::talk::Message;
 use crate::model::Model;
 use crate::model::people::Person;
@@ -41,11 +41,14 @@ pub(in crate::gui) fn view<'a>(look: &'a Look, model: &'a Model) -> Piece<'a, Me
         .map(|person| person_row(look, person, current))
         .collect();
     let list: Piece<'a, Message> = if rows.is_empty() {
-        empty(look, Icon::USERS, "Nobody to be seen", "The list comes with the connection.")
+        empty(
+            look,
+            Icon::USERS,
+            "Nobody to be seen",
+            "The list comes with the connection.",
+        )
     } else {
-        scrolling(look, column(rows).spacing(1))
-            .height(Fill)
-            .into()
+        scrolling(look, column(rows).spacing(1)).height(Fill).into()
     };
     let title = format!("PEOPLE · {}", people.present());
     let content = column![
@@ -66,18 +69,19 @@ fn person_row<'a>(
     person: &'a Person,
     current: &Conversation,
 ) -> Piece<'a, Message> {
-    let color = if person.present { look.good } else { look.muted };
-    let sign = container("")
-        .width(9)
-        .height(9)
-        .style(move |_| {
-            // Filled for who is there, a ring for who is not.
-            let ground = if person.present { color } else { look.panel };
-            let mut style = Look::surface(ground).border(iced::border::rounded(5));
-            style.border.color = color;
-            style.border.width = 1.5;
-            style
-        });
+    let color = if person.present {
+        look.good
+    } else {
+        look.muted
+    };
+    let sign = container("").width(9).height(9).style(move |_| {
+        // Filled for who is there, a ring for who is not.
+        let ground = if person.present { color } else { look.panel };
+        let mut style = Look::surface(ground).border(iced::border::rounded(5));
+        style.border.color = color;
+        style.border.width = 1.5;
+        style
+    });
     let sign = container(sign).center_x(15);
     let end: Piece<'a, Message> = if person.unread > 0 {
         badge(look, look.whisper, person.unread)

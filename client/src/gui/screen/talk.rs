@@ -199,7 +199,10 @@ impl Screen {
                 Some(retry) => {
                     let left = retry.seconds_left(now);
                     let reason = sentence(reason);
-                    format!("{reason} Attempt {} in {left} s. What you missed comes then.", retry.attempt)
+                    format!(
+                        "{reason} Attempt {} in {left} s. What you missed comes then.",
+                        retry.attempt
+                    )
                 }
                 None => format!("{} Connecting again now.", sentence(reason)),
             };
@@ -269,9 +272,27 @@ fn bar<'a>(look: &'a Look, model: &'a Model, now: Timestamp) -> Piece<'a, Messag
         left = left.push(aside(look, figures).wrapping(text::Wrapping::None));
     }
     let buttons = row![
-        action(look, Kind::Plain, Icon::KEYBOARD, "Show Commands", Some(Message::Commands)),
-        action(look, Kind::Primary, Icon::DOWNLOAD, "Download File", Some(Message::Download)),
-        action(look, Kind::Plain, Icon::LEAVE, "Disconnect", Some(Message::Disconnect)),
+        action(
+            look,
+            Kind::Plain,
+            Icon::KEYBOARD,
+            "Show Commands",
+            Some(Message::Commands)
+        ),
+        action(
+            look,
+            Kind::Primary,
+            Icon::DOWNLOAD,
+            "Download File",
+            Some(Message::Download)
+        ),
+        action(
+            look,
+            Kind::Plain,
+            Icon::LEAVE,
+            "Disconnect",
+            Some(Message::Disconnect)
+        ),
         tool(look, Icon::SETTINGS, "Settings (Ctrl+,)", Message::Settings),
     ]
     .spacing(8)
@@ -289,9 +310,12 @@ fn bar<'a>(look: &'a Look, model: &'a Model, now: Timestamp) -> Piece<'a, Messag
 fn state_chip<'a>(look: &'a Look, state: &State, now: Timestamp) -> Piece<'a, Message> {
     match state {
         State::Online { .. } => chip(look, Icon::WIFI, (look.good_soft, look.good), "Online"),
-        State::Connecting { .. } => {
-            chip(look, Icon::LOADER, (look.accent_soft, look.accent), "Connecting")
-        }
+        State::Connecting { .. } => chip(
+            look,
+            Icon::LOADER,
+            (look.accent_soft, look.accent),
+            "Connecting",
+        ),
         State::Reconnecting { retry, .. } => {
             let words = retry.as_ref().map_or_else(
                 || "Reconnecting".to_owned(),
@@ -328,7 +352,12 @@ fn title<'a>(look: &'a Look, model: &'a Model) -> Piece<'a, Message> {
     };
     let tools = row![
         tool(look, Icon::SEARCH, "Find (Ctrl+F)", Message::FindOpen),
-        tool(look, Icon::PANEL, "Show or hide files (Ctrl+B)", Message::ToggleFiles),
+        tool(
+            look,
+            Icon::PANEL,
+            "Show or hide files (Ctrl+B)",
+            Message::ToggleFiles
+        ),
     ]
     .spacing(2);
     container(row![words, gap(), tools].align_y(Center))
@@ -356,7 +385,12 @@ fn find_bar<'a>(look: &'a Look, model: &'a Model, query: &'a str) -> Piece<'a, M
         field,
         aside(look, told),
         gap(),
-        tool(look, Icon::CHEVRON_UP, "Older (Enter)", Message::FindNext(true)),
+        tool(
+            look,
+            Icon::CHEVRON_UP,
+            "Older (Enter)",
+            Message::FindNext(true)
+        ),
         tool(look, Icon::CHEVRON_DOWN, "Newer", Message::FindNext(false)),
         tool(look, Icon::CLOSE, "Close (Esc)", Message::FindClose),
     ]

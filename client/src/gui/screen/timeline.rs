@@ -1,14 +1,12 @@
 //! The middle: what was said.
 
-use iced::widget::{
-    button, column, container, hover, rich_text, row, rule, space, span, text,
-};
+use iced::widget::{button, column, container, hover, rich_text, row, rule, space, span, text};
 use iced::{Center, Color, Fill, Padding};
 
 use crate::gui::icon::Icon;
 use crate::gui::look::{BOLD, FONT, Kind, Look, mix, size};
-use crate::gui::parts::{scrolling, 
-    Piece, aside, avatar, empty, person_color, small_button, strong, tool,
+use crate::gui::parts::{
+    Piece, aside, avatar, empty, person_color, scrolling, small_button, strong, tool,
 };
 use crate::gui::screen::files::state;
 use crate::gui::screen::talk::{Message, Pointer, TIMELINE};
@@ -30,11 +28,7 @@ pub(in crate::gui) fn row_id(entry: EntryId) -> iced::widget::Id {
 /// The id of the unread mark.
 pub(in crate::gui) const MARK: &str = "unread-mark";
 
-pub(in crate::gui) fn view<'a>(
-    look: &'a Look,
-    model: &'a Model,
-    today: Day,
-) -> Piece<'a, Message> {
+pub(in crate::gui) fn view<'a>(look: &'a Look, model: &'a Model, today: Day) -> Piece<'a, Message> {
     let timeline = model.timelines().shown();
     if timeline.is_empty() {
         return nothing(look, model.timelines().current());
@@ -270,7 +264,10 @@ fn file_card<'a>(look: &'a Look, model: &'a Model, name: &'a str) -> Piece<'a, M
         Icon::of_file(name).coloured(20.0, look.accent),
         column![
             strong(name).wrapping(text::Wrapping::WordOrGlyph),
-            aside(look, size_of.unwrap_or_else(|| "no longer shared".to_owned()))
+            aside(
+                look,
+                size_of.unwrap_or_else(|| "no longer shared".to_owned())
+            )
         ]
         .width(Fill)
         .spacing(1),
@@ -363,6 +360,10 @@ pub(in crate::gui) fn jumps<'a>(
         let words = format!("{unread} new");
         all = all.push(jump(Icon::CHEVRON_UP, words, Message::JumpUnread));
     }
-    all = all.push(jump(Icon::ARROW_DOWN, "To the end".to_owned(), Message::Newest));
+    all = all.push(jump(
+        Icon::ARROW_DOWN,
+        "To the end".to_owned(),
+        Message::Newest,
+    ));
     Some(container(all).center_x(Fill).padding([4, 0]).into())
 }

@@ -8,7 +8,7 @@ use super::transfers::{Pane, Tab};
 use crate::gui::chart::{Bars, Plot};
 use crate::gui::icon::Icon;
 use crate::gui::look::{BOLD, Look, size};
-use crate::gui::parts::{scrolling, Piece, aside, empty, group};
+use crate::gui::parts::{Piece, aside, empty, group, scrolling};
 use crate::model::transfers::Transfer;
 use crate::model::why::Bottleneck;
 use crate::model::{Model, units};
@@ -30,9 +30,12 @@ pub(in crate::gui) fn view<'a>(
         Tab::Percentiles => percentiles(look, model),
     };
     let content = column![tabs(look, pane.tab), plots, why(look, pane, model, now)].spacing(8);
-    scrolling(look, container(content).padding(Padding::new(10.0).right(14).bottom(6)))
-        .height(Fill)
-        .into()
+    scrolling(
+        look,
+        container(content).padding(Padding::new(10.0).right(14).bottom(6)),
+    )
+    .height(Fill)
+    .into()
 }
 
 fn tabs(look: &Look, current: Tab) -> Piece<'_, Message> {
@@ -60,7 +63,13 @@ fn speed<'a>(look: &'a Look, selected: Option<&'a Transfer>) -> Piece<'a, Messag
     let Some(transfer) = selected.filter(|transfer| !transfer.throughput().is_empty()) else {
         return no_figures(look, "The plot begins with the first bytes.");
     };
-    let plot = Plot::new(look, transfer.throughput(), look.accent, 1000.0, units::rate);
+    let plot = Plot::new(
+        look,
+        transfer.throughput(),
+        look.accent,
+        1000.0,
+        units::rate,
+    );
     column![
         group(look, format!("SPEED OF {}", transfer.title())).wrapping(text::Wrapping::None),
         plot.view(Fill, PLOT)

@@ -77,7 +77,12 @@ fn tools<'a>(look: &'a Look, transfer: &'a Transfer) -> Vec<Piece<'a, Message>> 
     match transfer.state() {
         TransferState::Paused => vec![
             tool(look, Icon::PLAY, "Resume", Message::Resume(request)),
-            tool(look, Icon::CLOSE, "Cancel", Message::CancelTransfer(request)),
+            tool(
+                look,
+                Icon::CLOSE,
+                "Cancel",
+                Message::CancelTransfer(request),
+            ),
         ],
         TransferState::Queued
         | TransferState::Preparing
@@ -85,15 +90,35 @@ fn tools<'a>(look: &'a Look, transfer: &'a Transfer) -> Vec<Piece<'a, Message>> 
         | TransferState::Stalled
         | TransferState::Verifying => vec![
             tool(look, Icon::PAUSE, "Pause", Message::Pause(request)),
-            tool(look, Icon::CLOSE, "Cancel", Message::CancelTransfer(request)),
+            tool(
+                look,
+                Icon::CLOSE,
+                "Cancel",
+                Message::CancelTransfer(request),
+            ),
         ],
         TransferState::Done => {
             let target = transfer.target();
             let folder = folder_of(target).to_path_buf();
             vec![
-                tool(look, Icon::EXTERNAL, "Open", Message::OpenPath(target.to_path_buf())),
-                tool(look, Icon::FOLDER_OPEN, "Open folder", Message::OpenPath(folder)),
-                tool(look, Icon::CLOSE, "Take out of the list", Message::ForgetTransfer(request)),
+                tool(
+                    look,
+                    Icon::EXTERNAL,
+                    "Open",
+                    Message::OpenPath(target.to_path_buf()),
+                ),
+                tool(
+                    look,
+                    Icon::FOLDER_OPEN,
+                    "Open folder",
+                    Message::OpenPath(folder),
+                ),
+                tool(
+                    look,
+                    Icon::CLOSE,
+                    "Take out of the list",
+                    Message::ForgetTransfer(request),
+                ),
             ]
         }
         TransferState::Failed => vec![tool(
@@ -104,7 +129,12 @@ fn tools<'a>(look: &'a Look, transfer: &'a Transfer) -> Vec<Piece<'a, Message>> 
         )],
         TransferState::Cancelled => vec![
             tool(look, Icon::RETRY, "Try again", Message::Retry(request)),
-            tool(look, Icon::CLOSE, "Take out of the list", Message::ForgetTransfer(request)),
+            tool(
+                look,
+                Icon::CLOSE,
+                "Take out of the list",
+                Message::ForgetTransfer(request),
+            ),
         ],
     }
 }
@@ -136,7 +166,10 @@ fn figures<'a>(look: &'a Look, transfer: &'a Transfer) -> Piece<'a, Message> {
     if all_files > 1 {
         parts.push(format!("{files} of {all_files} files"));
     }
-    if let Some(rate) = transfer.rate().filter(|_| transfer.state() == TransferState::Active) {
+    if let Some(rate) = transfer
+        .rate()
+        .filter(|_| transfer.state() == TransferState::Active)
+    {
         parts.push(units::rate(rate));
     }
     if let Some(eta) = transfer.eta() {
@@ -148,8 +181,13 @@ fn figures<'a>(look: &'a Look, transfer: &'a Transfer) -> Piece<'a, Message> {
     if transfer.state() == TransferState::Stalled {
         parts.push("nothing has come for a while; it goes on by itself".to_owned());
     }
-    let mut content = row![aside(look, parts.join(" · "))].spacing(8).align_y(Center);
-    if let Some(hash) = transfer.hash().filter(|_| transfer.state() == TransferState::Done) {
+    let mut content = row![aside(look, parts.join(" · "))]
+        .spacing(8)
+        .align_y(Center);
+    if let Some(hash) = transfer
+        .hash()
+        .filter(|_| transfer.state() == TransferState::Done)
+    {
         let words = format!("BLAKE3 {}", shortened(&hash));
         let link = button(text(words).size(size::SMALL))
             .padding(0)
@@ -170,7 +208,10 @@ fn failure<'a>(look: &'a Look, transfer: &'a Transfer) -> Vec<Piece<'a, Message>
     };
     let mut words = failure.text.clone();
     if transfer.failed_files() > 1 {
-        words = format!("{} files failed. The first: {words}", transfer.failed_files());
+        words = format!(
+            "{} files failed. The first: {words}",
+            transfer.failed_files()
+        );
     }
     let advice = failure.cause.advice();
     let request = transfer.request();
@@ -183,7 +224,12 @@ fn failure<'a>(look: &'a Look, transfer: &'a Transfer) -> Vec<Piece<'a, Message>
     .spacing(6);
     if matches!(advice, Advice::MakeRoom | Advice::ChooseFolder) {
         let elsewhere = Message::Elsewhere(request);
-        actions = actions.push(small_button(look, Kind::Plain, "Another folder…", elsewhere));
+        actions = actions.push(small_button(
+            look,
+            Kind::Plain,
+            "Another folder…",
+            elsewhere,
+        ));
     }
     vec![
         text(words).size(size::SMALL).color(look.bad).into(),

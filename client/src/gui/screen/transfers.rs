@@ -8,7 +8,7 @@ use super::{transfer_detail, transfer_row};
 use crate::gui::chart::Plot;
 use crate::gui::icon::Icon;
 use crate::gui::look::{BOLD, Kind, Look, size};
-use crate::gui::parts::{scrolling, Piece, aside, empty, gap, line, small_button, upright};
+use crate::gui::parts::{Piece, aside, empty, gap, line, scrolling, small_button, upright};
 use crate::model::transfers::{Summary, Transfer};
 use crate::model::{Model, units};
 use columba_core::units::Timestamp;
@@ -69,9 +69,12 @@ impl Pane {
                 transfer_row::view(look, transfer, is_chosen)
             });
             let rows: Vec<Piece<'a, Message>> = rows.collect();
-            let list = scrolling(look, column(rows).spacing(4).padding(Padding::new(8.0).right(14)))
-                .width(FillPortion(11))
-                .height(Fill);
+            let list = scrolling(
+                look,
+                column(rows).spacing(4).padding(Padding::new(8.0).right(14)),
+            )
+            .width(FillPortion(11))
+            .height(Fill);
             let detail = container(transfer_detail::view(look, self, model, selected, now))
                 .width(FillPortion(9))
                 .height(Fill);
@@ -116,7 +119,12 @@ impl Pane {
             let words = format!("{} failed", summary.failed);
             line = line.push(Icon::ALERT.coloured(14.0, look.bad));
             line = line.push(text(words).size(size::SMALL).color(look.bad));
-            line = line.push(small_button(look, Kind::Plain, "Retry all", Message::RetryAll));
+            line = line.push(small_button(
+                look,
+                Kind::Plain,
+                "Retry all",
+                Message::RetryAll,
+            ));
         }
         if self.open && summary.done > 0 {
             let clear = Message::ClearDone;
