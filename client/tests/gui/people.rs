@@ -62,18 +62,25 @@ where
         });
         let size = iced::Size::new(1180.0, 760.0);
         let emulator = Emulator::new(sender, &program, Mode::Immediate, size);
-        Self {
+        let mut person = Self {
             program,
             emulator,
             events,
             _state: state,
-        }
+        };
+        assert!(person.is_answered(), "the window opens");
+        person
     }
 
     /// Does it; whether it could be done.
     fn tries(&mut self, line: &str) -> bool {
         let instruction = Instruction::parse(line).unwrap();
         self.emulator.run(&self.program, instruction);
+        self.is_answered()
+    }
+
+    /// Goes on until the emulator has answered; each instruction gets one answer.
+    fn is_answered(&mut self) -> bool {
         loop {
             match self.events.recv_timeout(HANG).unwrap() {
                 Event::Action(action) => self.emulator.perform(&self.program, action),
@@ -93,7 +100,7 @@ where
         while !self.tries(&line) {
             match self.events.recv_timeout(HANG) {
                 Ok(Event::Action(action)) => self.emulator.perform(&self.program, action),
-                Ok(Event::Ready | Event::Failed(_)) => {}
+                Ok(Event::Ready | Event::Failed(_)) => panic!("an answer to nothing"),
                 Err(error) => panic!("{words:?} never came: {error}"),
             }
         }

@@ -213,7 +213,7 @@ impl Sample {
     /// Time goes by.
     pub fn passes(&mut self, time: Duration) {
         let mut moment = self.clock.lock().unwrap();
-        moment.now = moment.now + time;
+        moment.now += time;
         moment.unix_ms += u64::try_from(time.as_millis()).unwrap();
     }
 

@@ -193,7 +193,7 @@ fn a_download_is_picked_paused_resumed_cancelled_and_tried_again() {
     sample.has_failed(first.request(), "maps/terrain-north.tif", error);
     assert_eq!(of(&sample).state(), TransferState::Failed);
     sample.clicks("Another folder…");
-    sample.clicks("Try again");
+    sample.clicks("Download here");
     let request = of(&sample).request();
     assert_eq!(of(&sample).state(), TransferState::Queued);
     sample.progress(request, GetPhase::Paused, 100, 870);

@@ -121,7 +121,7 @@ impl Dialog {
             content = content.push(told(look, Icon::ALERT, look.bad, wrong.as_str()));
         }
         let words = if self.again.is_some() {
-            "Try again"
+            "Download here"
         } else {
             "Download"
         };

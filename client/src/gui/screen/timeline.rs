@@ -1,6 +1,8 @@
 //! The middle: what was said.
 
-use iced::widget::{button, column, container, hover, rich_text, row, rule, space, span, text};
+use iced::widget::{
+    button, column, container, hover, rich_text, row, rule, space, span, stack, text,
+};
 use iced::{Center, Color, Fill, Padding};
 
 use crate::gui::icon::Icon;
@@ -58,13 +60,16 @@ pub(in crate::gui) fn view<'a>(look: &'a Look, model: &'a Model, today: Day) -> 
         rows.push(pager(look, "Show newer messages", Message::Newer));
     }
     let content = column(rows).padding(Padding::new(16.0).top(10).bottom(10));
-    scrolling(look, content)
+    let rows = scrolling(look, content)
         .id(TIMELINE)
         .anchor_bottom()
         .width(Fill)
         .height(Fill)
-        .on_scroll(Message::Scrolled)
-        .into()
+        .on_scroll(Message::Scrolled);
+    if timeline.entries().any(Entry::is_said) {
+        return rows.into();
+    }
+    stack![rows, nothing(look, model.timelines().current())].into()
 }
 
 fn nothing<'a>(look: &'a Look, conversation: &'a Conversation) -> Piece<'a, Message> {
