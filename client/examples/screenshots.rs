@@ -29,10 +29,23 @@ fn main() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/screenshots");
     std::fs::create_dir_all(&folder).unwrap();
     for (name, make) in states::ALL {
+        if name == "connect-first" {
+            write_hash(&make().app);
+        }
         if wanted.is_empty() || wanted.iter().any(|one| name.contains(one.as_str())) {
             draw(&make().app, &folder.join(format!("{name}.png")));
         }
     }
+}
+
+/// The hash that a test compares the first screen with.
+fn write_hash(app: &App) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gui");
+    // An existing one would be compared, not written.
+    let _ = std::fs::remove_file(folder.join("connect-first-tiny-skia.sha256"));
+    let mut simulator = Simulator::with_size(settings(), (640.0, 560.0), app.view());
+    let snapshot = simulator.snapshot(&app.theme()).unwrap();
+    snapshot.matches_hash(folder.join("connect-first")).unwrap();
 }
 
 /// Draws at twice the size, and halves it: smooth edges, small files.

@@ -113,7 +113,7 @@ impl Default for Preferences {
             recent: Vec::new(),
             downloads: None,
             show_files: true,
-            show_transfers: true,
+            show_transfers: false,
             notifications: true,
             rest: Table::new(),
         }

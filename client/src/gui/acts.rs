@@ -239,6 +239,10 @@ impl App {
     }
 
     /// What concerns files and downloads.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the rest asks nothing of the engine"
+    )]
     fn on_files(&mut self, message: talk::Message) -> Task<Message> {
         use talk::Message as M;
         let now = self.launch.watch.now();
@@ -489,15 +493,15 @@ impl App {
 
     pub(super) fn on_dialog(&mut self, message: dialog::Message) -> Task<Message> {
         match message {
-            dialog::Message::Close => return self.escape(),
+            dialog::Message::Close => self.escape(),
             dialog::Message::Command(text) => {
                 self.dialog = None;
                 self.model.edit(text);
-                return to_input();
+                to_input()
             }
-            dialog::Message::Download(message) => return self.on_download(message),
-            dialog::Message::Settings(message) => return self.on_settings(message),
-            dialog::Message::Palette(message) => return self.on_palette(message),
+            dialog::Message::Download(message) => self.on_download(message),
+            dialog::Message::Settings(message) => self.on_settings(message),
+            dialog::Message::Palette(message) => self.on_palette(message),
         }
     }
 

@@ -138,7 +138,6 @@ pub struct App {
 
 impl App {
     /// A window as it begins, and what it does first.
-    #[must_use]
     pub fn new(launch: Launch) -> (Self, Task<Message>) {
         let (preferences, broken) = launch.load();
         let last = preferences.recent.first();
@@ -179,6 +178,7 @@ impl App {
             look: &LIGHT,
         };
         app.choose_look();
+        app.pay_attention();
         let task = if at_once {
             app.on_connect(connect::Message::Submit)
         } else {
@@ -188,13 +188,11 @@ impl App {
     }
 
     /// What a window of the system does first, besides.
-    #[must_use]
     pub fn ask_system() -> Task<Message> {
         iced::system::theme().map(Message::System)
     }
 
     /// Takes a message.
-    #[must_use]
     pub fn update(&mut self, message: Message) -> Task<Message> {
         match message {
             Message::Act(Act::Connect(message)) => self.on_connect(message),
@@ -230,7 +228,6 @@ impl App {
     }
 
     /// What is to be heard from.
-    #[must_use]
     pub fn subscription(&self) -> Subscription<Message> {
         let mut all = vec![
             iced::event::listen_with(keys::understand),
@@ -279,7 +276,6 @@ impl App {
     }
 
     /// What is shown.
-    #[must_use]
     pub fn view(&self) -> Element<'_, Message> {
         let watch: &Watch = &self.launch.watch;
         let below: Element<'_, Act> = if self.is_talking() {

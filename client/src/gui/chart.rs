@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn holes_part_a_line() {
         let mut series = Series::every(Duration::from_secs(1));
-        let at = |s| columba_core::units::Timestamp::from_nanos(s * 1_000_000_000);
+        let at = |s: u64| columba_core::units::Timestamp::from_nanos(s * 1_000_000_000);
         series.record(at(0), 1.0);
         series.record(at(1), 2.0);
         series.record(at(5), 3.0);

@@ -31,6 +31,7 @@ pub(super) fn understand(event: Event, status: event::Status, _: window::Id) -> 
 }
 
 /// What a key does; `free` when no field has used it.
+#[expect(clippy::wildcard_enum_match_arm, reason = "there are hundreds of keys")]
 fn shortcut(key: &Key, latin: Option<char>, modifiers: Modifiers, free: bool) -> Option<Do> {
     if let Key::Named(named) = key {
         return match named {

@@ -1,6 +1,8 @@
 //! The small pieces that all screens are made of.
 
-use iced::widget::{button, column, container, row, rule, space, text, text_input, tooltip};
+use iced::widget::{
+    button, column, container, row, rule, scrollable, space, text, text_input, tooltip,
+};
 use iced::{Center, Color, Element, Fill, Padding, Shrink};
 
 use super::icon::Icon;
@@ -235,6 +237,20 @@ pub(super) fn empty<'a, Message: 'a>(
     .max_width(300)
     .align_x(Center);
     container(content).center(Fill).padding(20).into()
+}
+
+/// What scrolls from top to bottom.
+pub(super) fn scrolling<'a, Message: 'a>(
+    look: &'a Look,
+    content: impl Into<Piece<'a, Message>>,
+) -> scrollable::Scrollable<'a, Message> {
+    let bar = scrollable::Scrollbar::new()
+        .width(6)
+        .scroller_width(6)
+        .margin(2);
+    scrollable(content)
+        .direction(scrollable::Direction::Vertical(bar))
+        .style(move |theme, status| look.scroll(theme, status))
 }
 
 /// A thin line from left to right.

@@ -5,9 +5,14 @@
     clippy::cast_precision_loss,
     clippy::cast_sign_loss,
     clippy::wildcard_enum_match_arm,
+    clippy::too_many_lines,
     unreachable_pub,
     reason = "in tests the numbers are small and a panic is an answer"
 )]
 
+#[cfg(target_os = "linux")]
+mod display;
+mod people;
 mod samples;
+mod screens;
 mod states;

@@ -29,6 +29,8 @@ pub struct Sample {
     clock: Arc<Mutex<Moment>>,
     sequence: u64,
     folder: PathBuf,
+    /// Keeps the key that a window makes.
+    _state: tempfile::TempDir,
 }
 
 fn clock() -> Arc<Mutex<Moment>> {
@@ -39,44 +41,42 @@ fn clock() -> Arc<Mutex<Moment>> {
     }))
 }
 
-fn launch(clock: &Arc<Mutex<Moment>>) -> Launch {
-    let folder = StateFolder::choose(Some(&PathBuf::from("/nonexistent/columba"))).unwrap();
+fn launch(clock: &Arc<Mutex<Moment>>) -> (Launch, tempfile::TempDir) {
+    let state = tempfile::tempdir().unwrap();
+    let folder = StateFolder::choose(Some(state.path())).unwrap();
     let mut launch = Launch::new(folder);
     launch.preferences = None;
     launch.downloads = Some(PathBuf::from("/home/alice/Downloads"));
-    launch.plaintext = true;
     launch.watch = Watch::Hand(Arc::clone(clock));
-    launch
+    (launch, state)
 }
 
 impl Sample {
     /// The window as it opens for the first time.
     pub fn first_start() -> Self {
         let clock = clock();
-        let mut launch = launch(&clock);
-        launch.plaintext = false;
-        Self::of(launch, clock)
+        let (launch, state) = launch(&clock);
+        Self::of(launch, clock, state)
     }
 
     /// The window of somebody who has used it before, with these preferences.
     pub fn with_preferences(path: PathBuf) -> Self {
         let clock = clock();
-        let mut launch = launch(&clock);
-        launch.plaintext = false;
+        let (mut launch, state) = launch(&clock);
         launch.preferences = Some(path);
-        Self::of(launch, clock)
+        Self::of(launch, clock, state)
     }
 
     /// The window while it connects for the first time.
     pub fn connecting() -> Self {
         let clock = clock();
-        let mut launch = launch(&clock);
+        let (mut launch, state) = launch(&clock);
         launch.server = Some("files.lab.example".to_owned());
         launch.name = Some("alice".to_owned());
-        Self::of(launch, clock)
+        Self::of(launch, clock, state)
     }
 
-    fn of(launch: Launch, clock: Arc<Mutex<Moment>>) -> Self {
+    fn of(launch: Launch, clock: Arc<Mutex<Moment>>, state: tempfile::TempDir) -> Self {
         let folder = PathBuf::from("/home/alice/Downloads");
         let (app, _task) = App::new(launch);
         Self {
@@ -84,6 +84,7 @@ impl Sample {
             clock,
             sequence: 100,
             folder,
+            _state: state,
         }
     }
 
@@ -212,7 +213,7 @@ impl Sample {
     /// Time goes by.
     pub fn passes(&mut self, time: Duration) {
         let mut moment = self.clock.lock().unwrap();
-        moment.now = moment.now + time;
+        moment.now += time;
         moment.unix_ms += u64::try_from(time.as_millis()).unwrap();
     }
 

@@ -16,7 +16,7 @@ use super::samples::{Sample, disk_full, key_changed};
 type State = (&'static str, fn() -> Sample);
 
 /// All of them.
-pub const ALL: [State; 34] = [
+pub const ALL: [State; 33] = [
     ("connect-first", Sample::first_start),
     ("connect-recent", recent),
     ("connect-connecting", Sample::connecting),
@@ -34,7 +34,6 @@ pub const ALL: [State; 34] = [
     ("chat-high-contrast", || {
         themed(Sample::downloading(), ThemeChoice::HighContrast)
     }),
-    ("chat-zoomed", zoomed),
     ("chat-empty", empty),
     ("chat-first-contact", first_contact),
     ("chat-whisper", whisper),
@@ -66,14 +65,6 @@ fn doing(mut sample: Sample, what: Do) -> Sample {
 
 fn themed(sample: Sample, theme: ThemeChoice) -> Sample {
     doing(sample, Do::Theme(theme))
-}
-
-fn zoomed() -> Sample {
-    let mut sample = Sample::talking();
-    for _ in 0..4 {
-        sample.does(Do::Zoom(1));
-    }
-    sample
 }
 
 fn recent() -> Sample {
@@ -191,6 +182,7 @@ fn whisper() -> Sample {
 fn unread() -> Sample {
     let mut sample = Sample::talking();
     let _task = sample.app.update(Message::Focused(false));
+    sample.passes(Duration::from_secs(60));
     sample.said(
         "bob",
         "The call moves to 11:30, the projector is not ready.",

@@ -1,12 +1,12 @@
 //! Show Commands: what can be typed, and all keys.
 
-use iced::widget::{button, column, row, scrollable, text};
+use iced::widget::{button, column, row, text};
 use iced::{Center, Fill, Padding};
 
 use super::{Message, frame};
 use crate::gui::icon::Icon;
 use crate::gui::look::{BOLD, Look};
-use crate::gui::parts::{Piece, aside, group, key};
+use crate::gui::parts::{Piece, aside, group, key, scrolling};
 use crate::model::Model;
 
 /// All keys and what they do.
@@ -67,7 +67,7 @@ pub(in crate::gui) fn view(look: &Look) -> Piece<'_, Message> {
     ]
     .spacing(8)
     .padding(Padding::ZERO.right(12));
-    let content = scrollable(content).style(move |theme, status| look.scroll(theme, status));
+    let content = scrolling(look, content);
     let size = (580.0, Some(680.0));
     frame(
         look,

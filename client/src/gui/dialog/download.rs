@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 
-use iced::widget::{button, column, container, row, scrollable, text, text_input};
+use iced::widget::{button, column, container, row, text, text_input};
 use iced::{Center, Fill, Padding};
 
 use super::frame;
 use crate::engine::message::FileInfo;
 use crate::gui::icon::Icon;
 use crate::gui::look::{Kind, Look};
-use crate::gui::parts::{Piece, aside, body, empty, field, gap, group, told, words_button};
+use crate::gui::parts::{
+    Piece, aside, body, empty, field, gap, group, scrolling, told, words_button,
+};
 use crate::model::{Model, units};
 
 /// The id of the name's field.
@@ -119,7 +121,7 @@ impl Dialog {
             content = content.push(told(look, Icon::ALERT, look.bad, wrong.as_str()));
         }
         let words = if self.again.is_some() {
-            "Try again"
+            "Download here"
         } else {
             "Download"
         };
@@ -189,9 +191,7 @@ impl Dialog {
                 .into()
         });
         let rows: Vec<Piece<'a, Message>> = rows.collect();
-        let list = scrollable(column(rows).padding(Padding::ZERO.right(10)))
-            .style(move |theme, status| look.scroll(theme, status))
-            .height(Fill);
+        let list = scrolling(look, column(rows).padding(Padding::ZERO.right(10))).height(Fill);
         column![group(look, "SHARED FILES"), list].spacing(6).into()
     }
 }

@@ -1,12 +1,12 @@
 //! Ctrl+K: any action, person or file by a few letters.
 
-use iced::widget::{button, column, container, row, scrollable, text, text_input};
+use iced::widget::{button, column, container, row, text, text_input};
 use iced::{Center, Fill, Padding};
 
 use crate::gui::app::Do;
 use crate::gui::icon::Icon;
 use crate::gui::look::{BOLD, Look, size};
-use crate::gui::parts::{Piece, aside, line};
+use crate::gui::parts::{Piece, aside, line, scrolling};
 use crate::model::Model;
 use crate::model::timeline::Conversation;
 use crate::preferences::ThemeChoice;
@@ -114,9 +114,7 @@ impl Dialog {
                 .padding(12)
                 .into()
         } else {
-            scrollable(column(rows).padding(Padding::new(6.0)))
-                .style(move |theme, status| look.scroll(theme, status))
-                .into()
+            scrolling(look, column(rows).padding(Padding::new(6.0))).into()
         };
         let content = column![container(field).padding(5), line(look), list];
         let card: Piece<'a, Message> = container(content)

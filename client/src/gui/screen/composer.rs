@@ -81,7 +81,9 @@ fn candidates_row<'a>(
     let mut line = row![aside(look, "Tab")].spacing(6).align_y(Center);
     for (index, candidate) in shown {
         let chosen = index == current;
-        let mut words = text(candidate.trim_end()).size(size::SMALL);
+        let mut words = text(candidate.trim_end())
+            .size(size::SMALL)
+            .wrapping(text::Wrapping::None);
         if chosen {
             words = words.font(BOLD);
         }

@@ -1,13 +1,14 @@
 //! Where one connects: address, name, recent servers, and what went wrong next to its field.
 
-use iced::widget::{button, checkbox, column, container, row, scrollable, text, text_input};
+use iced::widget::{button, checkbox, column, container, row, text, text_input};
 use iced::{Center, Fill, Length, Task};
 
 use crate::exit_code::ClientError;
 use crate::gui::icon::Icon;
 use crate::gui::look::{BOLD, Kind, Look, size};
 use crate::gui::parts::{
-    Piece, action, aside, body, field, group, grouped, line, strong, told, tool, words_button,
+    Piece, action, aside, body, field, group, grouped, line, scrolling, strong, told, tool,
+    words_button,
 };
 use crate::model::connection::{Connection, Field, State, Trouble};
 use crate::places::ServerName;
@@ -192,7 +193,7 @@ impl Screen {
                     || format!("Connecting to {}…", connection.server()),
                     |retry| {
                         let left = retry.seconds_left(now);
-                        format!("{}. Next try in {left} s.", retry.reason)
+                        format!("{} Next try in {left} s.", sentence(&retry.reason))
                     },
                 );
                 card.push(connecting(look, words, retry.is_some()))
@@ -208,8 +209,7 @@ impl Screen {
             .padding(28)
             .width(CARD)
             .style(move |_| look.card());
-        let all = scrollable(container(card).center_x(Fill).padding([28, 16]))
-            .style(move |theme, status| look.scroll(theme, status));
+        let all = scrolling(look, container(card).center_x(Fill).padding([28, 16]));
         container(all)
             .center_y(Fill)
             .width(Fill)
@@ -260,6 +260,15 @@ impl Screen {
             fields = fields.push(told(look, Icon::ALERT, look.warn, words));
         }
         fields.into()
+    }
+}
+
+/// The words with an end.
+pub(in crate::gui) fn sentence(words: &str) -> String {
+    if words.ends_with(['.', '?', '!']) {
+        words.to_owned()
+    } else {
+        format!("{words}.")
     }
 }
 

@@ -1,12 +1,14 @@
 //! The right side: what the server shares, searched and sorted.
 
-use iced::widget::{button, column, container, row, scrollable, text, text_input};
+use iced::widget::{button, column, container, row, text, text_input};
 use iced::{Center, Fill, Padding};
 
 use crate::engine::message::FileInfo;
 use crate::gui::icon::Icon;
 use crate::gui::look::{BOLD, Kind, Look, size};
-use crate::gui::parts::{Piece, aside, body, empty, gap, heading, small_button, tipped, tool};
+use crate::gui::parts::{
+    Piece, aside, body, empty, gap, heading, scrolling, small_button, tipped, tool,
+};
 use crate::gui::screen::talk::Message;
 use crate::model::files::SortBy;
 use crate::model::transfers::{Transfer, TransferState};
@@ -116,10 +118,12 @@ pub(in crate::gui) fn list<'a>(look: &'a Look, model: &'a Model) -> Piece<'a, Me
         );
         rows.push(container(aside(look, words)).padding([6, 9]).into());
     }
-    scrollable(column(rows).spacing(1).padding(Padding::ZERO.right(9)))
-        .style(move |theme, status| look.scroll(theme, status))
-        .height(Fill)
-        .into()
+    scrolling(
+        look,
+        column(rows).spacing(1).padding(Padding::ZERO.right(9)),
+    )
+    .height(Fill)
+    .into()
 }
 
 fn file_row<'a>(look: &'a Look, model: &'a Model, file: &'a FileInfo) -> Piece<'a, Message> {

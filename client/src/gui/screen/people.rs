@@ -1,11 +1,11 @@
 //! The left side: conversations and who is there.
 
-use iced::widget::{button, column, container, row, scrollable, text};
+use iced::widget::{button, column, container, row, text};
 use iced::{Center, Fill, Padding};
 
 use crate::gui::icon::Icon;
 use crate::gui::look::{BOLD, Look, size};
-use crate::gui::parts::{Piece, aside, badge, empty, group, tipped};
+use crate::gui::parts::{Piece, aside, badge, empty, group, scrolling, tipped};
 use crate::gui::screen::talk::Message;
 use crate::model::Model;
 use crate::model::people::Person;
@@ -41,12 +41,14 @@ pub(in crate::gui) fn view<'a>(look: &'a Look, model: &'a Model) -> Piece<'a, Me
         .map(|person| person_row(look, person, current))
         .collect();
     let list: Piece<'a, Message> = if rows.is_empty() {
-        empty(look, Icon::USERS, "Nobody here yet", "")
+        empty(
+            look,
+            Icon::USERS,
+            "Nobody to be seen",
+            "The list comes with the connection.",
+        )
     } else {
-        scrollable(column(rows).spacing(1))
-            .style(move |theme, status| look.scroll(theme, status))
-            .height(Fill)
-            .into()
+        scrolling(look, column(rows).spacing(1)).height(Fill).into()
     };
     let title = format!("PEOPLE · {}", people.present());
     let content = column![

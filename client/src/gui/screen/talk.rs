@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use iced::widget::{column, container, row, scrollable, stack, text, text_input};
 use iced::{Center, Fill, Padding};
 
+use super::connect::sentence;
 use super::{composer, files, people, timeline};
 use crate::gui::icon::Icon;
 use crate::gui::look::{Kind, Look, size};
@@ -197,12 +198,13 @@ impl Screen {
             let words = match retry {
                 Some(retry) => {
                     let left = retry.seconds_left(now);
+                    let reason = sentence(reason);
                     format!(
-                        "{reason}. Attempt {} in {left} s. What you missed comes then.",
+                        "{reason} Attempt {} in {left} s. What you missed comes then.",
                         retry.attempt
                     )
                 }
-                None => format!("{reason}. Connecting again now."),
+                None => format!("{} Connecting again now.", sentence(reason)),
             };
             let content = column![
                 strong("Connection lost, reconnecting"),

@@ -1,13 +1,15 @@
 //! The middle: what was said.
 
 use iced::widget::{
-    button, column, container, hover, rich_text, row, rule, scrollable, space, span, text,
+    button, column, container, hover, rich_text, row, rule, space, span, stack, text,
 };
 use iced::{Center, Color, Fill, Padding};
 
 use crate::gui::icon::Icon;
 use crate::gui::look::{BOLD, FONT, Kind, Look, mix, size};
-use crate::gui::parts::{Piece, aside, avatar, empty, person_color, small_button, strong, tool};
+use crate::gui::parts::{
+    Piece, aside, avatar, empty, person_color, scrolling, small_button, strong, tool,
+};
 use crate::gui::screen::files::state;
 use crate::gui::screen::talk::{Message, Pointer, TIMELINE};
 use crate::model::calendar::Day;
@@ -58,14 +60,16 @@ pub(in crate::gui) fn view<'a>(look: &'a Look, model: &'a Model, today: Day) -> 
         rows.push(pager(look, "Show newer messages", Message::Newer));
     }
     let content = column(rows).padding(Padding::new(16.0).top(10).bottom(10));
-    scrollable(content)
+    let rows = scrolling(look, content)
         .id(TIMELINE)
         .anchor_bottom()
         .width(Fill)
         .height(Fill)
-        .on_scroll(Message::Scrolled)
-        .style(move |theme, status| look.scroll(theme, status))
-        .into()
+        .on_scroll(Message::Scrolled);
+    if timeline.entries().any(Entry::is_said) {
+        return rows.into();
+    }
+    stack![rows, nothing(look, model.timelines().current())].into()
 }
 
 fn nothing<'a>(look: &'a Look, conversation: &'a Conversation) -> Piece<'a, Message> {

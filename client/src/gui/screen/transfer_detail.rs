@@ -1,6 +1,6 @@
 //! What the network does for the downloads: plots, and why it is this speed.
 
-use iced::widget::{button, column, container, row, scrollable, text};
+use iced::widget::{button, column, container, row, text};
 use iced::{Center, Fill, Padding};
 
 use super::talk::Message;
@@ -8,14 +8,14 @@ use super::transfers::{Pane, Tab};
 use crate::gui::chart::{Bars, Plot};
 use crate::gui::icon::Icon;
 use crate::gui::look::{BOLD, Look, size};
-use crate::gui::parts::{Piece, aside, empty, group};
+use crate::gui::parts::{Piece, aside, empty, group, scrolling};
 use crate::model::transfers::Transfer;
 use crate::model::why::Bottleneck;
 use crate::model::{Model, units};
 use columba_core::units::Timestamp;
 
 /// Height of one plot.
-const PLOT: f32 = 138.0;
+const PLOT: f32 = 122.0;
 
 pub(in crate::gui) fn view<'a>(
     look: &'a Look,
@@ -30,10 +30,12 @@ pub(in crate::gui) fn view<'a>(
         Tab::Percentiles => percentiles(look, model),
     };
     let content = column![tabs(look, pane.tab), plots, why(look, pane, model, now)].spacing(8);
-    scrollable(container(content).padding(Padding::new(10.0).right(14)))
-        .style(move |theme, status| look.scroll(theme, status))
-        .height(Fill)
-        .into()
+    scrolling(
+        look,
+        container(content).padding(Padding::new(10.0).right(14).bottom(6)),
+    )
+    .height(Fill)
+    .into()
 }
 
 fn tabs(look: &Look, current: Tab) -> Piece<'_, Message> {
@@ -87,9 +89,9 @@ fn path<'a>(look: &'a Look, model: &'a Model) -> Piece<'a, Message> {
     let loss = Plot::new(look, network.loss(), look.bad, 0.01, units::percent);
     column![
         group(look, "ROUND TRIP"),
-        rtt.view(Fill, half + 14.0),
+        rtt.view(Fill, half + 8.0),
         group(look, "PACKETS LOST"),
-        loss.view(Fill, half + 14.0)
+        loss.view(Fill, half + 8.0)
     ]
     .spacing(2)
     .into()

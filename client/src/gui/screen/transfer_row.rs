@@ -121,7 +121,13 @@ fn tools<'a>(look: &'a Look, transfer: &'a Transfer) -> Vec<Piece<'a, Message>> 
                 ),
             ]
         }
-        TransferState::Failed | TransferState::Cancelled => vec![
+        TransferState::Failed => vec![tool(
+            look,
+            Icon::CLOSE,
+            "Take out of the list",
+            Message::ForgetTransfer(request),
+        )],
+        TransferState::Cancelled => vec![
             tool(look, Icon::RETRY, "Try again", Message::Retry(request)),
             tool(
                 look,

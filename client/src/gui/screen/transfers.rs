@@ -1,6 +1,6 @@
 //! The bottom: all downloads, and what the network does.
 
-use iced::widget::{button, column, container, row, scrollable, space, text};
+use iced::widget::{button, column, container, row, space, text};
 use iced::{Center, Fill, FillPortion, Padding};
 
 use super::talk::Message;
@@ -8,13 +8,13 @@ use super::{transfer_detail, transfer_row};
 use crate::gui::chart::Plot;
 use crate::gui::icon::Icon;
 use crate::gui::look::{BOLD, Kind, Look, size};
-use crate::gui::parts::{Piece, aside, empty, gap, line, small_button, upright};
+use crate::gui::parts::{Piece, aside, empty, gap, line, scrolling, small_button, upright};
 use crate::model::transfers::{Summary, Transfer};
 use crate::model::{Model, units};
 use columba_core::units::Timestamp;
 
 /// Height of the pane when it is open.
-const HEIGHT: f32 = 286.0;
+const HEIGHT: f32 = 300.0;
 
 /// A view of the figures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,10 +69,12 @@ impl Pane {
                 transfer_row::view(look, transfer, is_chosen)
             });
             let rows: Vec<Piece<'a, Message>> = rows.collect();
-            let list = scrollable(column(rows).spacing(4).padding(Padding::new(8.0).right(14)))
-                .style(move |theme, status| look.scroll(theme, status))
-                .width(FillPortion(11))
-                .height(Fill);
+            let list = scrolling(
+                look,
+                column(rows).spacing(4).padding(Padding::new(8.0).right(14)),
+            )
+            .width(FillPortion(11))
+            .height(Fill);
             let detail = container(transfer_detail::view(look, self, model, selected, now))
                 .width(FillPortion(9))
                 .height(Fill);
@@ -99,7 +101,7 @@ impl Pane {
         ]
         .spacing(9)
         .align_y(Center);
-        if summary.active > 0 {
+        if summary.bytes_per_second > 0.0 {
             let rate = text(units::rate(summary.bytes_per_second))
                 .size(13.0)
                 .font(BOLD)
