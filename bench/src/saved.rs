@@ -19,8 +19,8 @@ pub(crate) const RUNS_FOLDER: &str = "bench/runs";
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SaveArgs {
     /// Keep the rows in a file [default: one below bench/runs/, named by workload and time]
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "", require_equals = true)]
-    save: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    save: Option<Option<PathBuf>>,
 }
 
 /// The first line of a saved file.
@@ -56,18 +56,23 @@ impl Saved {
         };
         let repository = content::repository();
         let date = machine::utc_now();
-        let target = if target.as_os_str().is_empty() {
-            let name = format!("{workload}-{}.jsonl", date.replace([':', '-'], ""));
-            repository
-                .as_ref()
-                .ok()
-                .context("these are not the sources: name a file, --save=FILE")?
-                .join(RUNS_FOLDER)
-                .join(name)
-        } else {
-            target.clone()
+        let target = match target {
+            Some(target) => target.clone(),
+            None => {
+                let name = format!("{workload}-{}.jsonl", date.replace([':', '-'], ""));
+                repository
+                    .as_ref()
+                    .ok()
+                    .context("these are not the sources: name a file, --save=FILE")?
+                    .join(RUNS_FOLDER)
+                    .join(name)
+            }
         };
-        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        // Where somebody keeps rows is nobody's business.
+        let arguments: Vec<String> = std::env::args()
+            .skip(1)
+            .filter(|argument| !argument.starts_with("--save"))
+            .collect();
         let header = Header {
             event: "run".to_owned(),
             workload: workload.to_owned(),
@@ -139,12 +144,27 @@ pub(crate) fn read(path: &Path) -> Result<Kept> {
 mod tests {
     use super::*;
 
+    #[derive(Debug, clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        save: SaveArgs,
+    }
+
+    #[test]
+    fn the_file_may_be_named_or_not() {
+        use clap::Parser;
+        let save = |arguments: &[&str]| Cli::try_parse_from(arguments).unwrap().save.save;
+        assert_eq!(save(&["bench"]), None);
+        assert_eq!(save(&["bench", "--save"]), Some(None));
+        assert_eq!(save(&["bench", "--save=a"]), Some(Some("a".into())));
+    }
+
     #[test]
     fn what_is_kept_reads_back() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("below/rows.jsonl");
         let args = SaveArgs {
-            save: Some(target.clone()),
+            save: Some(Some(target.clone())),
         };
         let mut saved = Saved::begin(&args, "bulk").unwrap();
         saved.row(&serde_json::json!({"row": "columba"})).unwrap();

@@ -106,7 +106,10 @@ pub(super) fn paths(rows: &[&Value], folder: &Path) -> Result<String> {
         seen.push(path);
         let mut series: Vec<Series> = Vec::new();
         for row in rows.iter().filter(|row| path_of(row) == path) {
-            let name = row["row"].as_str().unwrap_or_default();
+            let mut name = row["row"].as_str().unwrap_or_default().to_owned();
+            if let Some(over) = row["over"].as_str() {
+                name += &format!(" ({over})");
+            }
             let point = (number(row, "loss"), number(row, "ratio"));
             match series.iter_mut().find(|series| series.name == name) {
                 Some(series) => series.points.push(point),

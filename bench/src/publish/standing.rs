@@ -154,15 +154,19 @@ pub(super) fn section(collection: &Collection) -> String {
 fn behind(compared: &[&Row], small: &[&Row]) -> String {
     let mut faster = Vec::new();
     for ours in compared.iter().filter(|row| row.subject.row == "columba") {
-        for (other, ratio) in &ours.ratios {
-            if *ratio < 1.0 && !other.starts_with("limit-") {
-                faster.push(format!(
-                    "- {other} brings {:.2} times the bytes of Columba ({}, {}).\n",
-                    1.0 / ratio.max(1e-9),
-                    super::throughput::limit(ours),
-                    super::throughput::protection(ours)
-                ));
-            }
+        let ahead: Vec<String> = ours
+            .ratios
+            .iter()
+            .filter(|(other, ratio)| **ratio < 1.0 && !other.starts_with("limit-"))
+            .map(|(other, ratio)| format!("{other} {:.2} times", 1.0 / ratio.max(1e-9)))
+            .collect();
+        if !ahead.is_empty() {
+            faster.push(format!(
+                "- {}, {}, others bring more bytes per second: {}.\n",
+                super::throughput::limit(ours),
+                super::throughput::protection(ours),
+                ahead.join(", ")
+            ));
         }
     }
     if let Some(ours) = small.iter().find(|row| row.subject.row == "columba") {
@@ -180,7 +184,10 @@ fn behind(compared: &[&Row], small: &[&Row]) -> String {
     if faster.is_empty() {
         return String::new();
     }
-    format!("\nBehind, on a clean loopback:\n\n{}", faster.concat())
+    format!(
+        "\nBehind, on a clean loopback (`tcp` rows neither encrypt nor hash):\n\n{}",
+        faster.concat()
+    )
 }
 
 impl Aim {

@@ -31,12 +31,12 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts it and waits until something listens at `port`.
-    fn start(program: &Path, arguments: &[&str], port: u16) -> Result<Self> {
+    fn start(program: &Path, arguments: &[&str], port: u16, log: &Path) -> Result<Self> {
         let child = Command::new(program)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(fs::File::create(log)?)
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
         let mut server = Self { child };
@@ -44,7 +44,12 @@ impl Server {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         while TcpStream::connect(address).is_err() {
             if let Some(status) = server.child.try_wait()? {
-                bail!("{} ended at once ({status})", program.display());
+                let words = fs::read_to_string(log).unwrap_or_default();
+                bail!(
+                    "{} ended at once ({status}): {}",
+                    program.display(),
+                    words.trim()
+                );
             }
             ensure!(
                 Instant::now() < deadline,
@@ -142,7 +147,12 @@ pub(super) fn scp(scratch: &Path, folder: &Path, target: &Path) -> Result<Setup>
              Subsystem sftp internal-sftp\n"
         ),
     )?;
-    let server = Server::start(&daemon, &["-D", "-f", text(&config)?], port)?;
+    let server = Server::start(
+        &daemon,
+        &["-D", "-e", "-f", text(&config)?],
+        port,
+        &scratch.join("sshd.log"),
+    )?;
     let options = [
         "UserKnownHostsFile=/dev/null",
         "StrictHostKeyChecking=no",
@@ -185,7 +195,12 @@ pub(super) fn curl(scratch: &Path, folder: &Path, _target: &Path) -> Result<Setu
             text(folder)?
         ),
     )?;
-    let server = Server::start(&daemon, &["-c", text(&config)?, "-p", place], port)?;
+    let server = Server::start(
+        &daemon,
+        &["-c", text(&config)?, "-p", place],
+        port,
+        &scratch.join("nginx-start.log"),
+    )?;
     let list = scratch.join("urls");
     fs::write(&list, urls(folder, port)?)?;
     Ok(Setup {
