@@ -22,7 +22,8 @@ pub(crate) struct MixedArgs {
     #[arg(long, value_name = "MIB", default_value_t = 256)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=65_536))]
     pub(super) mib: u64,
-    /// Drop the files from the page cache before a third round; they lie on disk then
+    /// Drop the files from the page cache before a third round; they lie on disk then, one for each download, so large
+    /// (--mib) that it outlasts the round
     #[arg(long)]
     pub(super) cold: bool,
     /// Folder for the files, on the disk that is to be read [default: memory; with --cold the system's for temporary

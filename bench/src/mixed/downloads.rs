@@ -64,11 +64,12 @@ impl Files {
         bail!("on this system nothing can be dropped from the page cache: leave --cold out");
     }
 
-    fn names(&self, download: usize) -> impl Iterator<Item = String> + use<> {
+    /// With `once`, a file's own name only: under another one its bytes would be warm.
+    fn names(&self, download: usize, once: bool) -> impl Iterator<Item = String> + use<> {
         let path = &self.per_download[download];
         let name = path.strip_prefix(&self.folder).unwrap_or(path);
         let name = name.to_string_lossy().into_owned();
-        (0..LINKS).map(move |link| match link {
+        (0..if once { 1 } else { LINKS }).map(move |link| match link {
             0 => name.clone(),
             _ => format!("{name}.{link}"),
         })
@@ -84,12 +85,12 @@ pub(super) struct Downloads {
 }
 
 impl Downloads {
-    /// Starts one process for each and waits until bytes come everywhere.
+    /// Starts one process for each and waits until bytes come everywhere. With `once`, a file that is over ends everything.
     pub(super) fn start(
         stage: &mut Stage,
         session: &Session,
         files: &Files,
-        count: usize,
+        (count, once): (usize, bool),
         max_datagram: u16,
     ) -> Result<Self> {
         let mut this = Self {
@@ -97,7 +98,7 @@ impl Downloads {
             processes: Vec::new(),
         };
         for index in 0..count {
-            let names: Vec<String> = files.names(index).collect();
+            let names: Vec<String> = files.names(index, once).collect();
             let names = names.iter().map(String::as_str);
             let mut order = session.order(stage, names, None, max_datagram)?;
             // Each its own key, as people have.

@@ -29,6 +29,8 @@ use crate::stage::Stage;
 
 /// Where Linux keeps files in memory.
 const MEMORY_FOLDER: &str = "/dev/shm";
+/// The round whose files come from the disk.
+const COLD: &str = "cold";
 /// The tag of the server's histogram that matters here.
 const FAN_OUT: &str = "chat_fan_out";
 
@@ -116,9 +118,7 @@ pub(crate) fn run(args: &MixedArgs) -> Result<bool> {
     if args.cold {
         progress.say("chat beside downloads from a cold disk");
         files.make_cold()?;
-        rounds.push(beside(
-            &mut stage, &session, &mut load, &files, args, "cold",
-        )?);
+        rounds.push(beside(&mut stage, &session, &mut load, &files, args, COLD)?);
     }
     progress.clear();
     drop(load);
@@ -171,8 +171,8 @@ fn beside(
     args: &MixedArgs,
     name: &'static str,
 ) -> Result<Round> {
-    let mut downloads =
-        Downloads::start(stage, session, files, args.downloads(), args.max_datagram)?;
+    let count = (args.downloads(), name == COLD);
+    let mut downloads = Downloads::start(stage, session, files, count, args.max_datagram)?;
     if args.nice != 0 {
         downloads.set_niceness(stage, args.nice)?;
     }
