@@ -248,7 +248,7 @@ fn idle_members_cost_something() {
 
 #[test]
 fn chat_goes_on_beside_downloads() {
-    let words = "mixed --downloads 2 --mib 16 --subscribers 4 --messages 20 --seconds 3s --warm-up 0s --json";
+    let words = "mixed --downloads 2 --mib 16 --rate 20mbit --delay 1ms --subscribers 4 --messages 20 --seconds 3s --warm-up 0s --json";
     let arguments: Vec<&str> = words.split(' ').collect();
     let rows = rows(&run(BENCH, &arguments));
     let names: Vec<_> = rows.iter().map(|row| &row["row"]).collect();
