@@ -258,8 +258,8 @@ impl App {
         let server = self.model.connection().server();
         match (unread, self.model.connection().is_active()) {
             (_, false) => "Columba".to_owned(),
-            (0, true) => format!("{server} – Columba"),
-            (unread, true) => format!("({unread}) {server} – Columba"),
+            (0, true) => format!("{server} - Columba"),
+            (unread, true) => format!("({unread}) {server} - Columba"),
         }
     }
 

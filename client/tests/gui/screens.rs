@@ -173,7 +173,7 @@ fn the_three_buttons_work_by_mouse_and_by_key() {
 fn a_download_is_picked_paused_resumed_cancelled_and_tried_again() {
     let mut sample = Sample::talking();
     sample.clicks("Download File");
-    sample.clicks("maps/terrain-north.tif");
+    sample.types("download-name", "calib");
     sample.clicks("Download");
     let of = |sample: &Sample| {
         sample
@@ -186,17 +186,17 @@ fn a_download_is_picked_paused_resumed_cancelled_and_tried_again() {
             .clone()
     };
     let first = of(&sample);
-    assert_eq!(first.names(), ["maps/terrain-north.tif"]);
-    sample.progress(first.request(), GetPhase::Active, 100, 870);
+    assert_eq!(first.names(), ["calibration.csv"]);
+    sample.progress(first.request(), GetPhase::Active, 100, 300);
     assert!(shows(&sample.app, "downloading"));
     let error = super::samples::disk_full("/home/alice/Downloads/x.part");
-    sample.has_failed(first.request(), "maps/terrain-north.tif", error);
+    sample.has_failed(first.request(), "calibration.csv", error);
     assert_eq!(of(&sample).state(), TransferState::Failed);
     sample.clicks("Another folder…");
     sample.clicks("Download here");
     let request = of(&sample).request();
     assert_eq!(of(&sample).state(), TransferState::Queued);
-    sample.progress(request, GetPhase::Paused, 100, 870);
+    sample.progress(request, GetPhase::Paused, 100, 300);
     assert!(shows(&sample.app, "Resume"));
     sample.clicks("Resume");
     assert_eq!(of(&sample).state(), TransferState::Queued);
