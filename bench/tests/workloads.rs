@@ -242,8 +242,10 @@ fn idle_members_cost_something() {
         &["idle", "--clients", "40", "--plaintext", "--json"],
     ));
     assert_eq!((&row["clients"], &row["tls"]), (&40.into(), &false.into()));
-    let bytes = row["bytes_per_client"].as_u64().expect("a number");
-    assert!((100..1_000_000).contains(&bytes), "{row}");
+    assert!(row["bytes_per_client"].is_u64(), "{row}");
+    // Of pages shared with the programs of other tests a process has now more, now less.
+    let bytes = row["anonymous_bytes_per_client"].as_u64();
+    assert!((Some(100)..Some(1_000_000)).contains(&bytes), "{row}");
 }
 
 #[test]
