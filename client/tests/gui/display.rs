@@ -74,10 +74,26 @@ impl Display {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        Self {
+        let display = Self {
             name,
             _manager: Running(manager),
             _server: server,
+        };
+        // A window that opens while the manager starts may stay hidden.
+        display.until(&["get_num_desktops"]);
+        display
+    }
+
+    /// Asks until there is an answer: another process's progress has no event to wait for.
+    fn until(&self, arguments: &[&str]) -> String {
+        let end = Instant::now() + HANG;
+        loop {
+            let output = self.command("xdotool").args(arguments).output().unwrap();
+            if output.status.success() && !output.stdout.is_empty() {
+                return String::from_utf8(output.stdout).unwrap();
+            }
+            assert!(Instant::now() < end, "{arguments:?} gives no answer");
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
@@ -175,7 +191,7 @@ fn a_real_window_takes_keys_and_mouse() {
         &ear,
         |event| matches!(event, Event::Presence { joined, .. } if joined.iter().any(|name| name == "alice")),
     );
-    let id = display.xdotool(&["search", "--sync", "--onlyvisible", "--name", "Columba"]);
+    let id = display.until(&["search", "--onlyvisible", "--name", "Columba"]);
     let id = id.lines().next_back().unwrap().trim().to_owned();
     display.xdotool(&["windowactivate", "--sync", &id]);
 
