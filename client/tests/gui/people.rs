@@ -114,9 +114,22 @@ where
             match self.events.recv_timeout(HANG) {
                 Ok(Event::Action(action)) => self.perform(action),
                 Ok(Event::Ready | Event::Failed(_)) => panic!("an answer to nothing"),
-                Err(error) => panic!("{words:?} never came: {error}"),
+                Err(_) => panic!("{words:?} never came, but {:?}", self.states()),
             }
         }
+    }
+
+    /// Which states the window shows, to tell with a failure.
+    fn states(&mut self) -> Vec<&'static str> {
+        let mut states = vec!["Online", "queued", "preparing", "downloading", "stalled"];
+        states.extend([
+            "verifying",
+            "verified",
+            "failed",
+            "Connection lost, reconnecting",
+        ]);
+        states.retain(|state| self.tries(&format!("expect \"{state}\"")));
+        states
     }
 
     fn says(&mut self, words: &str) {
