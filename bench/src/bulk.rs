@@ -34,7 +34,7 @@ pub(crate) struct BulkArgs {
     #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     files: Option<u64>,
     /// Size of each small file
-    #[arg(long, value_name = "BYTES", default_value = "4k", value_parser = columba_core::values::parse_size)]
+    #[arg(long, value_name = "BYTES", default_value = "4k", value_parser = columba_values::parse_size)]
     size: u64,
     /// Files that one client downloads at once, in one association
     #[arg(long, value_name = "N", default_value_t = 1)]

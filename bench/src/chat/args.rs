@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::Args;
 use columba_core::control::limits::MAX_TEXT_BYTES;
-use columba_core::values::parse_time;
+use columba_values::parse_time;
 
 use super::load::{MIN_SIZE, Plan};
 use crate::stage::BadUsage;

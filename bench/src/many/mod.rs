@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use columba_core::values::parse_size;
+use columba_values::parse_size;
 use serde::Serialize;
 
 use self::role::{GO, ManyOrder, ManyTold};

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use columba_loss_sim::values::{parse_duration, parse_probability, parse_rate};
+use columba_values::{parse_bit_rate, parse_probability, parse_time_with_unit};
 use serde::Serialize;
 
 use crate::progress::Progress;
@@ -135,11 +135,11 @@ fn probability(text: &str) -> Result<f64, String> {
 }
 
 fn time(text: &str) -> Result<Duration, String> {
-    parse_duration(text).map_err(|error| error.to_string())
+    parse_time_with_unit(text).map_err(|error| error.to_string())
 }
 
 fn rate(text: &str) -> Result<f64, String> {
-    let bits = parse_rate(text).map_err(|error| error.to_string())?;
+    let bits = parse_bit_rate(text).map_err(|error| error.to_string())?;
     Ok(bits as f64 / 1e6)
 }
 
