@@ -148,6 +148,8 @@ impl Reactor {
             }
         }
         self.histograms.write_now(self.clock.now(), true);
+        // What it was told to save is older than what is saved now.
+        self.catalog.finish();
         if let Some((path, text)) = self.names.take_snapshot() {
             crate::names::write(&path, &text)?;
         }

@@ -30,7 +30,7 @@ use columba_core::stats::{LimitedBy, PathReport};
 use columba_core::units::Timestamp;
 use columba_net::udp::{RecvBatch, SendOutcome, SendTrain, UdpSocket};
 
-use crate::files::catalog::SharedEntry;
+use crate::files::index::SharedEntry;
 use crate::lobby::Refusal;
 use crate::slots::SlotId;
 use counts::{SenderTotals, TransferCounts};

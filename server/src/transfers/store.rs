@@ -12,10 +12,10 @@ use columba_core::server::{Source, SourceBytes, SourceKey, TrainState};
 use columba_core::units::Timestamp;
 use mio::Token;
 
-use crate::files::catalog::SharedEntry;
 use crate::files::content::{self, Check, Content, Mapped, Opened, READ_AHEAD_SEGMENTS};
 use crate::files::folder::SharedFolder;
 use crate::files::hashes::{HashCache, HashJob, SEGMENT_BYTES, SegmentHash, segments};
+use crate::files::index::SharedEntry;
 use crate::files::version::FileVersion;
 use crate::files::workers::{Priority, Workers};
 use crate::helpers::{HelperEvent, Mailbox};
