@@ -316,6 +316,9 @@ impl Reactor {
         self.lobby.leave(id);
         if let Some(connection) = self.clients.remove(self.poll.registry(), id) {
             tracing::debug!(client = %connection.address, "a connection is closed");
+            if let Some(association) = connection.association {
+                self.transfers.on_control_lost(self.now, association);
+            }
         }
     }
 

@@ -210,6 +210,11 @@ impl Transfers {
             .end_stream(now, association, stream, StreamEnd::Cancelled);
     }
 
+    /// A client's control connection is gone: its transfers go on if the client is still there.
+    pub(crate) fn on_control_lost(&mut self, now: Timestamp, association: u32) {
+        self.endpoint.on_control_lost(now, association);
+    }
+
     /// Ends everything: the server is being stopped.
     pub(crate) fn close_all(&mut self, now: Timestamp) {
         let ids: Vec<u32> = self.known.keys().copied().collect();
