@@ -24,6 +24,10 @@ use crate::wire::{Kind, StreamStatus};
 /// CLOSE is sent so often at most; then the association ends without an answer.
 pub(super) const CLOSE_TRIES: u32 = 4;
 
+/// How long finished streams wait for others to be told with them.
+const MIN_DONE_DELAY: Duration = Duration::from_millis(1);
+const MAX_DONE_DELAY: Duration = Duration::from_millis(5);
+
 /// Less credit than this holds the server back whatever the size of its packets.
 const SCARCE_CREDIT_BYTES: u32 = 65_507;
 
@@ -271,7 +275,7 @@ impl ClientAssociation {
         self.done.push(StreamStatus::new(id, status));
         if self.done_at.is_none() {
             // A little patience puts many small files into one packet.
-            self.done_at = Some(now + (self.rtt.srtt() / 8).min(Duration::from_millis(5)));
+            self.done_at = Some(now + (self.rtt.srtt() / 8).clamp(MIN_DONE_DELAY, MAX_DONE_DELAY));
         }
         Some(stream.counters)
     }

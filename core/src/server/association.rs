@@ -1,6 +1,6 @@
 //! State of the sending side, its handshake, its path, and the small packets.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
@@ -150,8 +150,8 @@ pub struct ServerAssociation {
     pub(crate) unconfirmed: HashSet<u32>,
     /// Streams with something new to send: slot and number. An entry whose stream is gone is skipped.
     pub(crate) queue: VecDeque<(u32, u32)>,
-    /// Slots of streams that wait for their source.
-    pub(crate) waiting: Vec<u32>,
+    /// Streams that wait for their source, by slot.
+    pub(crate) waiting: BTreeSet<(SourceKey, u32)>,
     /// Streams that ended early, to be told to the client.
     pub(crate) resets: VecDeque<(u32, u16)>,
     /// Chunks of all streams' cell sets, which bounds their memory.
@@ -250,7 +250,7 @@ impl ServerAssociation {
             by_id: HashMap::new(),
             unconfirmed: HashSet::new(),
             queue: VecDeque::new(),
-            waiting: Vec::new(),
+            waiting: BTreeSet::new(),
             resets: VecDeque::new(),
             chunks: 0,
             close_reply_at: now,
@@ -387,21 +387,15 @@ impl ServerAssociation {
 
     /// The source has bytes or hashes again: streams that waited for it go on.
     pub fn source_ready(&mut self, source: SourceKey) {
-        let mut index = 0;
-        while let Some(slot) = self.waiting.get(index).copied() {
-            let stream = self.slots[slot as usize].as_mut();
-            let Some(stream) = stream.filter(|stream| stream.blocked.is_some()) else {
-                self.waiting.swap_remove(index);
+        let all = (source, 0)..=(source, u32::MAX);
+        while let Some(&(_, slot)) = self.waiting.range(all.clone()).next() {
+            self.waiting.remove(&(source, slot));
+            let Some(stream) = self.slots[slot as usize].as_mut() else {
                 continue;
             };
-            if stream.source != source {
-                index += 1;
-                continue;
-            }
             stream.blocked = None;
             let id = stream.id;
             let deferred = std::mem::take(&mut stream.deferred);
-            self.waiting.swap_remove(index);
             for run in deferred {
                 self.queue_resend(slot, id, &run, false);
             }
@@ -449,7 +443,7 @@ impl ServerAssociation {
         stream.acked.release(pool);
         self.chunks -= stream.layout.cells().div_ceil(CHUNK_CELLS);
         if stream.blocked.is_some() {
-            self.waiting.retain(|waiting| *waiting != slot);
+            self.waiting.remove(&(stream.source, slot));
         }
         self.free_slots.push(slot);
         Some(stream.source)
@@ -542,7 +536,7 @@ impl ServerAssociation {
         if let Some(stream) = &mut self.slots[slot as usize]
             && stream.blocked.replace(why).is_none()
         {
-            self.waiting.push(slot);
+            self.waiting.insert((stream.source, slot));
         }
     }
 }

@@ -76,6 +76,8 @@ pub(crate) struct World {
     /// What went out lately, in both directions: an eavesdropper has it.
     captured: VecDeque<(usize, Direction, Vec<u8>)>,
     buffer: Vec<u8>,
+    /// Sends of the server, each of one packet or of a train.
+    pub(crate) sends: u64,
 }
 
 /// What differs between runs.
@@ -133,6 +135,7 @@ impl World {
             monitor: Monitor::default(),
             captured: VecDeque::new(),
             buffer: vec![0; MAX_TRAIN_BYTES],
+            sends: 0,
         }
     }
 
@@ -307,6 +310,7 @@ impl World {
                 break;
             };
             let train = &self.buffer[..out.bytes];
+            self.sends += 1;
             assert!(out.bytes <= MAX_TRAIN_BYTES && out.segment_bytes <= out.bytes);
             self.monitor.server_sent(&self.endpoint, &out, train);
             let Some(index) = self.peers.iter().position(|peer| peer.address == out.to) else {
