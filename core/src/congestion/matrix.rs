@@ -179,3 +179,45 @@ fn the_matrix_is_as_stored() {
         different.join("\n")
     );
 }
+
+/// How flows divide a path, over more seeds than the matrix has; the table in `docs/CONGESTION.md`.
+///
+/// ```sh
+/// SURVEY="32 flows" cargo test -p columba-core fairness_survey -- --ignored --nocapture
+/// ```
+///
+/// `SURVEY` picks rows by what is in their names; without it all are run.
+#[test]
+#[ignore = "a survey to read"]
+fn fairness_survey() {
+    let groups = [
+        ((100, 50), 2, 10_000),
+        ((100, 50), 8, 0),
+        ((100, 50), 8, 1_000),
+        ((100, 50), 32, 0),
+        ((100, 50), 32, 500),
+        ((500, 20), 8, 1_000),
+        ((500, 20), 32, 0),
+        ((500, 20), 32, 500),
+        ((50, 200), 2, 10_000),
+        ((50, 200), 8, 1_000),
+    ];
+    for ((path, count, apart_ms), loss) in groups.into_iter().flat_map(|g| [(g, 0.0), (g, 0.02)]) {
+        let mut row = shared(path, count, Duration::from_millis(apart_ms), loss);
+        row.scenario.length = row.scenario.warm_up + Duration::from_secs(20);
+        if std::env::var("SURVEY").is_ok_and(|only| !row.name.contains(&only)) {
+            continue;
+        }
+        let seeds = if loss > 0.0 { 1..=4 } else { 1..=1 };
+        let runs = seeds.map(|seed| {
+            row.scenario.seed = seed;
+            let [efficiency, drops, _, jain, last] = figures(&row.scenario);
+            let last = last * f64::from(count);
+            format!(
+                "{jain:.3} (bound {efficiency:.3}, drops {:.1} %, last {last:.2})",
+                drops / 10.0
+            )
+        });
+        println!("{}: {}", row.name, runs.collect::<Vec<_>>().join(", "));
+    }
+}

@@ -205,6 +205,18 @@ fn bbr_flows_share() {
     }
 }
 
+/// A chat beside a download waits behind what the download queues.
+#[test]
+fn bbr_keeps_the_queue_short_for_others() {
+    for (megabits, rtt_ms, loss) in [(20, 50, 0.0), (20, 50, 0.01), (100, 50, 0.0)] {
+        let scenario = bbr(mbit(megabits), rtt_ms, loss);
+        let name = format!("waits at {megabits} Mbit/s, {} %", loss * 100.0);
+        let wait = run(&name, &scenario).report.wait_p99;
+        println!("    {wait:?}");
+        assert!(wait <= Duration::from_millis(17));
+    }
+}
+
 /// Latecomers that never see the path without a queue must not take overflow for the path's loss
 /// and outbid each other.
 #[test]

@@ -99,6 +99,8 @@ pub(super) struct Report {
     pub(super) drop_share_total: f64,
     /// Mean queue length an arriving packet finds, in bytes.
     pub(super) mean_queue: f64,
+    /// What somebody else's packet would have waited in the queue, at 99 of 100 moments.
+    pub(super) wait_p99: Duration,
     /// Packets declared lost that arrived.
     pub(super) spurious: u64,
     /// Bytes delivered in each tenth of a second, flow by flow.
@@ -162,6 +164,8 @@ enum Event {
     Wake {
         flow: usize,
     },
+    /// A look at the queue.
+    Look,
 }
 
 struct Sim<'a> {
@@ -186,7 +190,11 @@ struct Counts {
     sent_early: u64,
     dropped_early: u64,
     queue_sum: f64,
+    waits: Vec<Duration>,
 }
+
+/// How often the queue is looked at.
+const LOOK: Duration = Duration::from_millis(1);
 
 impl<'a> Sim<'a> {
     fn new(scenario: &'a Scenario) -> Self {
@@ -218,6 +226,7 @@ impl<'a> Sim<'a> {
             let begin = sim.flows[flow].next_wake;
             sim.schedule(begin, Event::Wake { flow });
         }
+        sim.schedule(start + scenario.warm_up, Event::Look);
         sim
     }
 
@@ -251,6 +260,7 @@ impl<'a> Sim<'a> {
                         self.work(flow);
                     }
                 }
+                Event::Look => self.look(),
             }
         }
         self.finish()
@@ -268,10 +278,23 @@ impl<'a> Sim<'a> {
         self.report.drop_share_total = (counts.dropped + counts.dropped_early) as f64
             / (counts.sent + counts.sent_early).max(1) as f64;
         self.report.mean_queue = counts.queue_sum / counts.sent.max(1) as f64;
+        let waits = &mut self.counts.waits;
+        waits.sort_unstable();
+        self.report.wait_p99 = waits
+            .get(waits.len() * 99 / 100)
+            .copied()
+            .unwrap_or_default();
         self.report.spurious = self.flows.iter().map(|flow| flow.spurious).sum();
         self.report.cwnd = self.flows[0].controller.cwnd();
         self.report.pacing_rate = self.flows[0].controller.pacing_rate();
         self.report
+    }
+
+    fn look(&mut self) {
+        let bytes = self.queue.len() as u64 * self.scenario.datagram;
+        let wait = Duration::from_nanos(bytes * 1_000_000_000 / self.rate());
+        self.counts.waits.push(wait);
+        self.schedule(self.now + LOOK, Event::Look);
     }
 
     fn warm(&self) -> bool {

@@ -53,9 +53,12 @@ const PACING_MARGIN: f64 = 0.99;
 /// Round trip assumed for pacing before the first sample: a little more than a burst.
 const INITIAL_RTT: Duration = Duration::from_millis(10);
 
-/// Window gains by state. The draft uses 2 nearly everywhere.
+/// Window gains by state. The draft uses 2 nearly everywhere. What Up finds shows in a window of its
+/// pacing gain; what is beyond stands in the queue, in the way of others. Where others fill the
+/// queue anyway, it is they who would gain.
 const STARTUP_CWND_GAIN: f64 = 2.0;
-const UP_CWND_GAIN: f64 = 2.0;
+const UP_CWND_GAIN: f64 = 1.3;
+const CONTESTED_UP_CWND_GAIN: f64 = 2.0;
 const CWND_GAIN: f64 = 1.15;
 
 /// Shortest round trip windows are computed for: timers and schedulers are no finer.
@@ -444,7 +447,8 @@ impl Bbr {
     fn update_cwnd(&mut self, ack: &AckEvent) {
         let gain = match self.state {
             State::Startup => STARTUP_CWND_GAIN * self.startup_compensation(),
-            State::ProbeBw(Phase::Up) => UP_CWND_GAIN,
+            State::ProbeBw(Phase::Up) if self.share.is_contested() => CONTESTED_UP_CWND_GAIN,
+            State::ProbeBw(Phase::Up) => UP_CWND_GAIN + self.path_loss.measured(),
             State::Drain | State::ProbeBw(_) | State::ProbeRtt => CWND_GAIN,
         };
         let target = self
