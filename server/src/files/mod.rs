@@ -4,6 +4,7 @@
 //! - `version`: tells whether a file is still the same.
 //! - `catalog`: the index of names, kept by a thread of its own.
 //! - `content`: a file's bytes: whole in memory when small, in mapped windows when large.
+//! - `kept`: small files that were sent lately; `visit`: whether they are still the same.
 //! - `sigbus`: what happens when a mapped file shrinks.
 //! - `hashes`: BLAKE3 values per segment, and the cache of them.
 //! - `workers`: the helper threads.
@@ -12,7 +13,9 @@ pub mod catalog;
 pub mod content;
 pub mod folder;
 pub mod hashes;
+pub mod kept;
 #[cfg(unix)]
 pub mod sigbus;
 pub mod version;
+pub mod visit;
 pub mod workers;

@@ -29,6 +29,7 @@ use columba_core::server::{self, AssociationConfig};
 use columba_core::stats::{LimitedBy, PathReport};
 use columba_core::units::Timestamp;
 use columba_net::udp::{RecvBatch, SendOutcome, SendTrain, UdpSocket};
+use foldhash::fast::RandomState;
 
 use crate::files::catalog::SharedEntry;
 use crate::lobby::Refusal;
@@ -71,7 +72,7 @@ pub(crate) enum Notice {
 struct Known {
     client: SlotId,
     /// When each stream was started that the client has not confirmed.
-    streams: HashMap<u32, Timestamp>,
+    streams: HashMap<u32, Timestamp, RandomState>,
     /// Streams that are still being sent.
     sending: usize,
     /// The client wants to be told how the sending goes.
@@ -196,7 +197,7 @@ impl Transfers {
             id,
             Known {
                 client,
-                streams: HashMap::new(),
+                streams: HashMap::default(),
                 sending: 0,
                 reports,
             },
@@ -310,9 +311,10 @@ impl Transfers {
     }
 
     /// Files made progress: their streams may go on.
-    pub(crate) fn wake(&mut self, now: Timestamp, woken: Woken) {
-        for (association, source) in woken {
-            self.endpoint.source_ready(now, association, source);
+    pub(crate) fn wake(&mut self, now: Timestamp, woken: &Woken) {
+        for of_one in woken.chunk_by(|(one, _), (next, _)| one == next) {
+            let sources = of_one.iter().map(|&(_, source)| source);
+            self.endpoint.sources_ready(now, of_one[0].0, sources);
         }
     }
 
@@ -337,7 +339,7 @@ impl Transfers {
             .as_ref()
             .and_then(Allowance::allowed_at)
             .filter(|_| self.endpoint.has_ready());
-        let close_at = self.store.next_close();
+        let close_at = self.store.next_expiry();
         [
             self.endpoint.poll_timeout(),
             self.retry_at,
@@ -495,12 +497,13 @@ impl Transfers {
         done
     }
 
-    /// What came of it all, for clients and statistics, appended to `notices`.
+    /// What came of it all, for clients and statistics, appended to `notices`. The last thing to do in a turn.
     pub(crate) fn take_notices(&mut self, now: Timestamp, notices: &mut Vec<Notice>) {
         while let Some(event) = self.endpoint.poll_event() {
             self.on_event(now, event, notices);
         }
         self.make_reports(now, notices);
+        self.store.open_wanted();
     }
 
     fn on_event(&mut self, now: Timestamp, event: ServerEvent, notices: &mut Vec<Notice>) {
