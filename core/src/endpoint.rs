@@ -289,6 +289,13 @@ impl Endpoint {
         });
     }
 
+    /// The control connection of an association's client is gone. If the client is, too, the association ends soon.
+    pub fn on_control_lost(&mut self, now: Timestamp, id: u32) {
+        self.with(now, id, |association, _, _| {
+            association.on_control_lost(now);
+        });
+    }
+
     fn with(
         &mut self,
         now: Timestamp,

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
-use crate::files::catalog::{Index, Resolution};
+use crate::files::catalog::Resolution;
 use crate::files::content::Opened;
+use crate::files::index::Index;
 use crate::slots::SlotId;
 
 /// A client's request that a helper works on.

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::measured::Row;
 use crate::plot::{Axis, Bar, BarChart, BarGroup, LineChart, Series, bytes, percent};
 
+use super::fields;
 use super::throughput::{limit, protection};
 
 /// The link to a plot, in Markdown.
@@ -95,7 +96,7 @@ pub(super) fn small_files(rows: &[&Row], folder: &Path) -> Result<String> {
 
 /// Share of the erasure bound over loss, one chart for each path.
 pub(super) fn paths(rows: &[&Value], folder: &Path) -> Result<String> {
-    let number = |row: &Value, field: &str| row[field].as_f64().unwrap_or(0.0);
+    let number = |row: &Value, field: &str| fields::number(row, field).unwrap_or(0.0);
     let path_of = |row: &Value| (number(row, "rate_mbit"), number(row, "rtt_ms"));
     let mut seen: Vec<(f64, f64)> = Vec::new();
     let mut text = String::new();
@@ -133,4 +134,56 @@ pub(super) fn paths(rows: &[&Value], folder: &Path) -> Result<String> {
         text += &link(&title, &file);
     }
     Ok(text)
+}
+
+/// What stands in the queue while nothing is lost: the delay that a flow adds for everybody.
+pub(super) fn queues(rows: &[&Value], folder: &Path) -> Result<String> {
+    let clean: Vec<&&Value> = rows
+        .iter()
+        .filter(|row| fields::number(row, "loss") == Some(0.0))
+        .collect();
+    let mut paths: Vec<String> = Vec::new();
+    let mut groups: Vec<BarGroup> = Vec::new();
+    for row in &clean {
+        let path = fields::path(row);
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    for row in &clean {
+        let name = format!(
+            "{} ({})",
+            fields::text(row, "row"),
+            fields::text(row, "over")
+        );
+        let at = paths.iter().position(|path| *path == fields::path(row));
+        let delay = fields::number(row, "standing_queue_bdp").zip(fields::number(row, "rtt_ms"));
+        let (Some(at), Some((queue, rtt))) = (at, delay) else {
+            continue;
+        };
+        let index = groups.iter().position(|group| group.name == name);
+        let index = index.unwrap_or_else(|| {
+            groups.push(BarGroup {
+                name,
+                bars: paths.iter().map(|_| None).collect(),
+            });
+            groups.len() - 1
+        });
+        groups[index].bars[at] = Some(Bar {
+            value: queue * rtt,
+            spread: None,
+        });
+    }
+    if groups.is_empty() {
+        return Ok(String::new());
+    }
+    let chart = BarChart {
+        title: "Delay that one flow adds for everybody, no loss".to_owned(),
+        note: "mean waiting time in a queue of 1 BDP, from the fifth second on".to_owned(),
+        values: Axis::linear("milliseconds"),
+        series: paths,
+        groups,
+    };
+    chart.save(&folder.join("path-delay.svg"))?;
+    Ok(link("delay that a flow adds", "path-delay.svg"))
 }

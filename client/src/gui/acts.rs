@@ -189,10 +189,8 @@ impl App {
     pub(super) fn on_talk(&mut self, message: talk::Message) -> Task<Message> {
         use talk::Message as M;
         match message {
-            M::Typed(text) => {
-                self.model.edit(text);
-                return operation::focus(composer::INPUT);
-            }
+            M::Typed(text) => self.model.edit(text),
+            M::Take(text) => return self.take(text),
             M::Send => return self.submit(),
             M::Open(conversation) => return self.on_do(Do::Open(conversation)),
             M::Older => self.model.timelines_mut().shown_mut().page_older(),
@@ -312,6 +310,12 @@ impl App {
         Task::batch([carried, self.on_do(Do::Newest)])
     }
 
+    /// Puts this into the line, to go on from there.
+    fn take(&mut self, text: String) -> Task<Message> {
+        self.model.edit(text);
+        to_input()
+    }
+
     /// A reader who has scrolled up stays where they are; one at the end follows it.
     fn on_scrolled(&mut self, viewport: iced::widget::scrollable::Viewport) {
         let at_end = viewport.absolute_offset_reversed().y < 24.0;
@@ -379,6 +383,11 @@ impl App {
             }
             Do::Arrow { down } => return self.arrow(down),
             _ if !self.is_talking() => {}
+            Do::Type(_) if self.dialog.is_some() => {}
+            Do::Type(typed) => {
+                let text = format!("{}{typed}", self.model.input().text());
+                return self.take(text);
+            }
             Do::Tab { back } => {
                 self.model.complete(back);
                 return to_input();
@@ -496,8 +505,7 @@ impl App {
             dialog::Message::Close => self.escape(),
             dialog::Message::Command(text) => {
                 self.dialog = None;
-                self.model.edit(text);
-                to_input()
+                self.take(text)
             }
             dialog::Message::Download(message) => self.on_download(message),
             dialog::Message::Settings(message) => self.on_settings(message),

@@ -77,6 +77,8 @@ pub enum Do {
         /// Down.
         down: bool,
     },
+    /// Something was typed while no field had the keyboard: it belongs into the line.
+    Type(String),
     /// The next conversation, or the one before.
     NextConversation {
         /// The one before.

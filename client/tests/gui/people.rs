@@ -132,9 +132,17 @@ where
         states
     }
 
-    fn says(&mut self, words: &str) {
+    /// Writes this into the line that says `line` while it is empty.
+    fn writes(&mut self, line: &str, words: &str) {
+        // The window gives the line the keyboard by itself, but no frame comes between that and the
+        // first key here; a click is there before the keys.
+        self.does(&format!("click \"{line}\""));
         self.does(&format!("type \"{words}\""));
         self.does("type enter");
+    }
+
+    fn says(&mut self, words: &str) {
+        self.writes("Message everyone, or / for commands", words);
     }
 }
 
@@ -209,7 +217,7 @@ fn two_people_talk_whisper_and_download_at_five_percent_loss() {
     bob.says("/whisper alice are you there?");
     alice.does("click \"bob\"");
     alice.sees("are you there?");
-    alice.says("/get recording.bin");
+    alice.writes("Whisper to bob", "/get recording.bin");
     alice.sees("verified");
     same(rig.share.path(), target.path());
     alice.does("click \"Disconnect\"");
@@ -235,7 +243,6 @@ fn the_window_comes_back_after_the_servers_restart() {
 }
 
 #[test]
-#[ignore = "in 2 of 60 runs a window never showed that its download was verified, and why is not known yet: run it with --ignored"]
 fn two_windows_and_three_command_lines_share_a_server_at_five_percent_loss() {
     let rig = Rig::new();
     let path = rig.lossy();

@@ -18,8 +18,8 @@ use crate::endpoint::ServerEvent;
 use crate::error::{CloseReason, ConfigError, StreamEnd};
 use crate::layout::{SegmentRange, StreamLayout};
 use crate::limits::{
-    IDLE_TIMEOUT, INITIAL_RTT, KEEP_ALIVE, MAX_DATAGRAM_BYTES, MAX_STREAM_CHUNKS, MAX_STREAM_ID,
-    MAX_STREAMS, MIN_DATAGRAM_BYTES,
+    DESERTED_PING_INTERVAL, DESERTED_TIMEOUT, IDLE_TIMEOUT, INITIAL_RTT, KEEP_ALIVE,
+    MAX_DATAGRAM_BYTES, MAX_STREAM_CHUNKS, MAX_STREAM_ID, MAX_STREAMS, MIN_DATAGRAM_BYTES,
 };
 use crate::mtu::Mtu;
 use crate::pacing::Pacer;
@@ -36,6 +36,9 @@ use crate::wire::{DATA_HEADER_BYTES, Kind, StreamStatus};
 pub const CELLS_LADDER: [u16; 6] = [1, 3, 4, 5, 31, 227];
 /// A closed association still answers CLOSE for so many probe timeouts.
 const LINGER_PTOS: u32 = 3;
+/// Probe timeouts without an answer after which a client without a control connection is gone, if that is longer than
+/// [`DESERTED_TIMEOUT`].
+const DESERTED_PTOS: u32 = 10;
 /// Small packets waiting to be sent at most; the peer repeats what is dropped.
 const MAX_QUEUED_CONTROL: usize = 32;
 
@@ -167,6 +170,8 @@ pub struct ServerAssociation {
     pub(crate) next_skip: u64,
     pub(crate) keep_alive: Timestamp,
     pub(crate) last_received: Timestamp,
+    /// Since when the client's control connection is gone.
+    pub(crate) deserted: Option<Timestamp>,
     pub(crate) limits: LimitClock,
     pub(crate) stats: SenderStats,
     pub(crate) drops: DropCounters,
@@ -261,6 +266,7 @@ impl ServerAssociation {
             next_skip: first_skip,
             keep_alive: now + KEEP_ALIVE,
             last_received: now,
+            deserted: None,
             limits: LimitClock::new(now),
             stats: SenderStats::default(),
             drops: DropCounters::default(),
@@ -506,8 +512,25 @@ impl ServerAssociation {
         }
     }
 
+    /// The client's control connection is gone. Perhaps it alone, perhaps the client: an answer to a PING tells.
+    pub fn on_control_lost(&mut self, now: Timestamp) {
+        if self.deserted.is_none() {
+            self.deserted = Some(now);
+            self.keep_alive = now;
+        }
+    }
+
     pub(crate) fn idle_deadline(&self) -> Timestamp {
-        self.last_received + IDLE_TIMEOUT
+        let usual = self.last_received + IDLE_TIMEOUT;
+        self.deserted.map_or(usual, |since| {
+            let silence = DESERTED_TIMEOUT.max(self.rtt.pto(Duration::ZERO) * DESERTED_PTOS);
+            usual.min(since.max(self.last_received) + silence)
+        })
+    }
+
+    /// How often a PING asks whether the client is there.
+    pub(crate) fn keep_alive_interval(&self) -> Duration {
+        self.deserted.map_or(KEEP_ALIVE, |_| DESERTED_PING_INTERVAL)
     }
 
     /// Notes that a stream waits, and for what.

@@ -148,6 +148,8 @@ impl Reactor {
             }
         }
         self.histograms.write_now(self.clock.now(), true);
+        // What it was told to save is older than what is saved now.
+        self.catalog.finish();
         if let Some((path, text)) = self.names.take_snapshot() {
             crate::names::write(&path, &text)?;
         }
@@ -314,6 +316,9 @@ impl Reactor {
         self.lobby.leave(id);
         if let Some(connection) = self.clients.remove(self.poll.registry(), id) {
             tracing::debug!(client = %connection.address, "a connection is closed");
+            if let Some(association) = connection.association {
+                self.transfers.on_control_lost(self.now, association);
+            }
         }
     }
 

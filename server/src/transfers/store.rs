@@ -15,10 +15,10 @@ use columba_core::units::Timestamp;
 use foldhash::fast::RandomState;
 use mio::Token;
 
-use crate::files::catalog::SharedEntry;
 use crate::files::content::{self, Check, Content, Opened, SMALL_FILE_BYTES, Wanted};
 use crate::files::folder::SharedFolder;
 use crate::files::hashes::{HashCache, HashJob, SegmentHash, segments};
+use crate::files::index::SharedEntry;
 use crate::files::kept::Kept;
 use crate::files::version::FileVersion;
 use crate::files::workers::{Priority, Workers};

@@ -119,7 +119,7 @@ fn command_row<'a>(look: &'a Look, usage: String, about: &'static str) -> Piece<
     button(line)
         .padding([4, 8])
         .width(Fill)
-        .on_press(Message::Typed(typed))
+        .on_press(Message::Take(typed))
         .style(move |_, status| look.choice(false, status))
         .into()
 }

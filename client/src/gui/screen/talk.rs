@@ -41,6 +41,8 @@ pub enum Pointer {
 pub enum Message {
     /// Typed into the line.
     Typed(String),
+    /// Put this into the line, to go on from there.
+    Take(String),
     /// Enter.
     Send,
     /// Show a conversation.
