@@ -254,6 +254,20 @@ impl Endpoint {
         });
     }
 
+    /// The shell has bytes or hashes of several sources again.
+    pub fn sources_ready(
+        &mut self,
+        now: Timestamp,
+        id: u32,
+        sources: impl IntoIterator<Item = SourceKey>,
+    ) {
+        self.with(now, id, |association, _, _| {
+            for source in sources {
+                association.source_ready(source);
+            }
+        });
+    }
+
     /// Ends one stream early; the client is told.
     pub fn end_stream(&mut self, now: Timestamp, id: u32, stream: u32, end: StreamEnd) {
         self.with(now, id, |association, pool, events| {

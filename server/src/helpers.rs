@@ -36,13 +36,8 @@ pub enum HelperEvent {
         /// What was found.
         resolution: Resolution,
     },
-    /// A file was opened, or could not be.
-    Opened {
-        /// Which one, as the loop numbered it.
-        file: SlotId,
-        /// Its content.
-        result: std::io::Result<Opened>,
-    },
+    /// Files were opened, or could not be; each as the loop numbered it.
+    Opened(Vec<(SlotId, std::io::Result<Opened>)>),
     /// Further segments were hashed.
     Hashed {
         /// Which file.

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use hdrhistogram::Histogram;
 
 use super::acks::AckSchedule;
@@ -106,7 +107,7 @@ pub struct ClientAssociation {
     pub(super) rtt_histogram: Histogram<u64>,
     pub(super) acks: AckSchedule,
     pub(super) streams: Vec<ReceiveStream>,
-    pub(super) by_id: HashMap<u32, usize>,
+    pub(super) by_id: HashMap<u32, usize, RandomState>,
     pub(super) last_stream: (u32, usize),
     pub(super) pool: ChunkPool,
     pub(super) scratch: Vec<u8>,
@@ -157,7 +158,7 @@ impl ClientAssociation {
                 .expect("one microsecond to a minute are bounds"),
             acks: AckSchedule::new(now),
             streams: Vec::new(),
-            by_id: HashMap::new(),
+            by_id: HashMap::default(),
             last_stream: (0, 0),
             pool: ChunkPool::default(),
             scratch: vec![0; MAX_DATAGRAM_BYTES],

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+
 use super::limited::LimitClock;
 use super::path::{Candidate, token_of};
 use super::send_stream::{Blocked, SendStream};
@@ -146,8 +148,8 @@ pub struct ServerAssociation {
     pub(crate) reported_ce: u32,
     pub(crate) slots: Vec<Option<SendStream>>,
     pub(crate) free_slots: Vec<u32>,
-    pub(crate) by_id: HashMap<u32, u32>,
-    pub(crate) unconfirmed: HashSet<u32>,
+    pub(crate) by_id: HashMap<u32, u32, RandomState>,
+    pub(crate) unconfirmed: HashSet<u32, RandomState>,
     /// Streams with something new to send: slot and number. An entry whose stream is gone is skipped.
     pub(crate) queue: VecDeque<(u32, u32)>,
     /// Streams that wait for their source, by slot.
@@ -247,8 +249,8 @@ impl ServerAssociation {
             reported_ce: 0,
             slots: Vec::new(),
             free_slots: Vec::new(),
-            by_id: HashMap::new(),
-            unconfirmed: HashSet::new(),
+            by_id: HashMap::default(),
+            unconfirmed: HashSet::default(),
             queue: VecDeque::new(),
             waiting: BTreeSet::new(),
             resets: VecDeque::new(),

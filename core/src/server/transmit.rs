@@ -14,7 +14,7 @@ use super::path::token_of;
 use super::pick::PickKind;
 use super::source::{Source, SourceBytes, SourceKey};
 use crate::cell_set::ChunkPool;
-use crate::congestion::CongestionController;
+use crate::congestion::{CongestionController, UNPACED_RTT};
 use crate::endpoint::{Outgoing, ServerEvent};
 use crate::error::StreamEnd;
 use crate::limits::{MAX_TRAIN_BYTES, MAX_TRAIN_SEGMENTS};
@@ -363,7 +363,8 @@ impl ServerAssociation {
     /// Bytes of payload to which the last packet of a stream is padded, so that the train goes on with other streams:
     /// a send for each small file costs more than some zeros, as long as nothing but this machine holds it back.
     fn padded_payload(&self) -> usize {
-        if self.pacer.rate().is_some() || self.limiter.is_some() {
+        let short = self.rtt.min_rtt() < UNPACED_RTT;
+        if !short || self.pacer.rate().is_some() || self.limiter.is_some() {
             return 0;
         }
         self.mtu.current() - DATA_HEADER_BYTES - self.sealer.tag_bytes()

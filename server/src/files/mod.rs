@@ -5,6 +5,7 @@
 //! - `index`: which files there are at one time.
 //! - `catalog`: answers questions about it, on a thread of its own.
 //! - `content`: a file's bytes: whole in memory when small, in mapped windows when large.
+//! - `kept`: small files that were sent lately; `visit`: whether they are still the same.
 //! - `sigbus`: what happens when a mapped file shrinks.
 //! - `hashes`: BLAKE3 values per segment, and the cache of them.
 //! - `workers`: the helper threads.
@@ -14,7 +15,9 @@ pub mod content;
 pub mod folder;
 pub mod hashes;
 pub mod index;
+pub mod kept;
 #[cfg(unix)]
 pub mod sigbus;
 pub mod version;
+pub mod visit;
 pub mod workers;

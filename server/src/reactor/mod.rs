@@ -358,14 +358,14 @@ impl Reactor {
             HelperEvent::Resolved { ticket, resolution } => {
                 return self.on_resolved(ticket, resolution);
             }
-            HelperEvent::Opened { file, result } => store.on_opened(file, result),
+            HelperEvent::Opened(files) => store.on_opened_all(files),
             HelperEvent::Hashed { file, values } => store.on_hashed(file, &values),
             HelperEvent::ReadAhead { file, first, count } => {
                 store.on_read_ahead(file, first, count)
             }
             HelperEvent::ReadFailed { file, error } => store.on_read_failed(file, &error),
         };
-        self.transfers.wake(self.now, woken);
+        self.transfers.wake(self.now, &woken);
     }
 
     fn answer(&mut self, ticket: Ticket, listings: impl IntoIterator<Item = Listing>) {

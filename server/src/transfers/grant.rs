@@ -46,7 +46,7 @@ impl Transfers {
             id,
             Known {
                 client,
-                streams: HashMap::new(),
+                streams: HashMap::default(),
                 sending: 0,
                 reports,
             },

@@ -29,6 +29,7 @@ use columba_core::limits::MAX_TRAIN_BYTES;
 use columba_core::stats::PathReport;
 use columba_core::units::Timestamp;
 use columba_net::udp::{RecvBatch, UdpSocket};
+use foldhash::fast::RandomState;
 
 use crate::files::index::SharedEntry;
 use crate::lobby::Refusal;
@@ -63,7 +64,7 @@ pub(crate) enum Notice {
 struct Known {
     client: SlotId,
     /// When each stream was started that the client has not confirmed.
-    streams: HashMap<u32, Timestamp>,
+    streams: HashMap<u32, Timestamp, RandomState>,
     /// Streams that are still being sent.
     sending: usize,
     /// The client wants to be told how the sending goes.
@@ -224,9 +225,10 @@ impl Transfers {
     }
 
     /// Files made progress: their streams may go on.
-    pub(crate) fn wake(&mut self, now: Timestamp, woken: Woken) {
-        for (association, source) in woken {
-            self.endpoint.source_ready(now, association, source);
+    pub(crate) fn wake(&mut self, now: Timestamp, woken: &Woken) {
+        for of_one in woken.chunk_by(|(one, _), (next, _)| one == next) {
+            let sources = of_one.iter().map(|&(_, source)| source);
+            self.endpoint.sources_ready(now, of_one[0].0, sources);
         }
     }
 
@@ -251,7 +253,7 @@ impl Transfers {
             .as_ref()
             .and_then(Allowance::allowed_at)
             .filter(|_| self.endpoint.has_ready());
-        let close_at = self.store.next_close();
+        let close_at = self.store.next_expiry();
         [
             self.endpoint.poll_timeout(),
             self.retry_at,
@@ -273,12 +275,13 @@ impl Transfers {
         self.readable || may_send && (self.held.is_some() || allowed && self.endpoint.has_ready())
     }
 
-    /// What came of it all, for clients and statistics, appended to `notices`.
+    /// What came of it all, for clients and statistics, appended to `notices`. The last thing to do in a turn.
     pub(crate) fn take_notices(&mut self, now: Timestamp, notices: &mut Vec<Notice>) {
         while let Some(event) = self.endpoint.poll_event() {
             self.on_event(now, event, notices);
         }
         self.make_reports(now, notices);
+        self.store.open_wanted();
     }
 
     fn on_event(&mut self, now: Timestamp, event: ServerEvent, notices: &mut Vec<Notice>) {
