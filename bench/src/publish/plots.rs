@@ -107,10 +107,17 @@ pub(super) fn paths(rows: &[&Value], folder: &Path) -> Result<String> {
         seen.push(path);
         let mut series: Vec<Series> = Vec::new();
         for row in rows.iter().filter(|row| path_of(row) == path) {
-            let mut name = row["row"].as_str().unwrap_or_default().to_owned();
-            if let Some(over) = row["over"].as_str() {
-                name += &format!(" ({over})");
+            let who = fields::text(row, "row");
+            let also_by_link = |other: &&Value| {
+                fields::text(other, "row") == who
+                    && fields::text(other, "over") == "link"
+                    && path_of(other) == path
+            };
+            // The table has both; a line for each would hide the others.
+            if fields::text(row, "over") == "relay" && rows.iter().any(|row| also_by_link(row)) {
+                continue;
             }
+            let name = format!("{who} ({})", fields::text(row, "over"));
             let point = (number(row, "loss"), number(row, "ratio"));
             match series.iter_mut().find(|series| series.name == name) {
                 Some(series) => series.points.push(point),
@@ -127,7 +134,7 @@ pub(super) fn paths(rows: &[&Value], folder: &Path) -> Result<String> {
             title: title.clone(),
             note: String::new(),
             x: Axis::linear("loss").format(percent),
-            y: Axis::linear("goodput ÷ bound").bounds(0.0, 1.0),
+            y: Axis::linear("goodput ÷ bound").bounds(0.0, 1.05),
             series,
         };
         chart.save(&folder.join(&file))?;

@@ -181,3 +181,64 @@ fn late_comer(shared: &[&Value]) -> Line {
         figure => Line::new(aim, bound, figure.map(|figure| (figure, String::new()))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::collect::File;
+    use super::*;
+    use serde_json::json;
+
+    fn collection(rows: Vec<Value>) -> Collection {
+        let file = File {
+            name: "path.jsonl".to_owned(),
+            header: None,
+            measured: Vec::new(),
+            other: rows,
+        };
+        Collection {
+            files: vec![file],
+            folders: Vec::new(),
+        }
+    }
+
+    fn flow(loss: f64, ratio: f64) -> Value {
+        json!({
+            "workload": "path", "part": "matrix", "row": "columba", "over": "link", "rate_mbit": 100.0, "rtt_ms": 50.0,
+            "queue_bdp": 1.0, "loss": loss, "ratio": ratio, "queue_drop_rate": 0.02, "spurious_rate": 0.0
+        })
+    }
+
+    #[test]
+    fn the_worst_row_of_a_line_counts() {
+        let mut others = flow(0.01, 0.1);
+        others["row"] = json!("tcp-cubic");
+        let collection = collection(vec![
+            flow(0.0, 0.99),
+            flow(0.01, 0.96),
+            flow(0.1, 0.97),
+            others,
+        ]);
+        let lines = path_lines(&collection);
+        let seen = |index: usize| lines[index].seen.as_ref();
+        let (text, is_met) = seen(0)
+            .map(|seen| (seen.text.as_str(), seen.is_met))
+            .expect("it was measured");
+        assert_eq!(
+            (text, is_met),
+            ("0.960 (100 Mbit/s, 50 ms, 1 %, link)", false)
+        );
+        assert!(seen(1).is_some_and(|seen| seen.is_met));
+        assert!(seen(2).is_none(), "nobody measured 30 %");
+        assert!(seen(3).is_some_and(|seen| !seen.is_met), "2 % were dropped");
+    }
+
+    #[test]
+    fn a_late_comer_that_never_had_its_share_misses() {
+        let late = json!({
+            "workload": "path", "part": "sharing", "row": "late-comer", "over": "link", "loss": 0.0, "share_after_seconds": null
+        });
+        let line = late_comer(&[&late]);
+        let seen = line.seen.expect("it was measured");
+        assert_eq!((seen.text.as_str(), seen.is_met), ("never, in 30 s", false));
+    }
+}
