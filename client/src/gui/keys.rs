@@ -69,6 +69,7 @@ fn shortcut(key: &Key, latin: Option<char>, modifiers: Modifiers, free: bool) ->
         ('d', false) => Some(Do::Download),
         ('k', false) => Some(Do::Palette),
         ('f', false) => Some(Do::Find),
+        ('v', false) if free => Some(Do::Paste),
         ('j', false) => Some(Do::Transfers),
         ('b', false) => Some(Do::Files),
         _ => None,

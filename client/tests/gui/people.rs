@@ -20,6 +20,8 @@ use iced_test::program::Program;
 
 /// A test that hangs shall fail rather than hang; nothing here takes nearly as long.
 const HANG: Duration = Duration::from_secs(100);
+/// Where the line is while no downloads are shown.
+const LINE: &str = "(560, 690)";
 
 /// A window with a person before it, without a display.
 struct Person<P: Program> {
@@ -132,17 +134,12 @@ where
         states
     }
 
-    /// Writes this into the line that says `line` while it is empty.
-    fn writes(&mut self, line: &str, words: &str) {
-        // The window gives the line the keyboard by itself, but no frame comes between that and the
-        // first key here; a click is there before the keys.
-        self.does(&format!("click \"{line}\""));
+    fn says(&mut self, words: &str) {
+        // The window gives the line the keyboard by itself, but here no frame comes between that and
+        // the first key; a click is there before the keys.
+        self.does(&format!("click {LINE}"));
         self.does(&format!("type \"{words}\""));
         self.does("type enter");
-    }
-
-    fn says(&mut self, words: &str) {
-        self.writes("Message everyone, or / for commands", words);
     }
 }
 
@@ -217,7 +214,7 @@ fn two_people_talk_whisper_and_download_at_five_percent_loss() {
     bob.says("/whisper alice are you there?");
     alice.does("click \"bob\"");
     alice.sees("are you there?");
-    alice.writes("Whisper to bob", "/get recording.bin");
+    alice.says("/get recording.bin");
     alice.sees("verified");
     same(rig.share.path(), target.path());
     alice.does("click \"Disconnect\"");
