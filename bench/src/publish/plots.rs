@@ -114,7 +114,7 @@ pub(super) fn paths(rows: &[&Value], folder: &Path) -> Result<String> {
                     && path_of(other) == path
             };
             // The table has both; a line for each would hide the others.
-            if fields::text(row, "over") == "relay" && rows.iter().any(|row| also_by_link(row)) {
+            if fields::text(row, "over") == "relay" && rows.iter().any(also_by_link) {
                 continue;
             }
             let name = format!("{who} ({})", fields::text(row, "over"));
