@@ -9,6 +9,7 @@
 
 mod allocations;
 mod downloads;
+mod ecn;
 mod endings;
 mod files;
 mod goodput;
