@@ -13,6 +13,7 @@ mod ecn;
 mod endings;
 mod files;
 mod goodput;
+mod known_bugs;
 mod monitor;
 mod scenarios;
 mod scenarios_bounds;
