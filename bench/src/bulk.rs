@@ -16,7 +16,7 @@ use crate::progress::Progress;
 use crate::saved::{SaveArgs, Saved};
 use crate::session::ServerOptions;
 use crate::stage::Stage;
-use crate::{content, os, report};
+use crate::{content, os, report, write_limit};
 
 /// Where Linux keeps files in memory.
 const MEMORY_FOLDER: &str = "/dev/shm";
@@ -34,7 +34,7 @@ pub(crate) struct BulkArgs {
     #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     files: Option<u64>,
     /// Size of each small file
-    #[arg(long, value_name = "BYTES", default_value = "4k", value_parser = columba_core::values::parse_size)]
+    #[arg(long, value_name = "BYTES", default_value = "4k", value_parser = columba_values::parse_size)]
     size: u64,
     /// Files that one client downloads at once, in one association
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -102,7 +102,8 @@ pub(crate) fn run(args: &BulkArgs) -> Result<bool> {
     let once = files * bytes_each;
     let all = once * u64::from(args.clients);
     let room = if args.sink == Sink::Shm {
-        once + all
+        // The old files and the new ones.
+        once + 2 * all
     } else {
         once
     };
@@ -138,7 +139,8 @@ pub(crate) fn run(args: &BulkArgs) -> Result<bool> {
     };
     let columba = Columba::start(&mut stage, options, &wanted)?;
     settle(SystemTime::now(), &mut stage)?;
-    let runs = measure(&columba, &mut stage, &progress, args.runs)?;
+    let sink = wanted.folder.as_deref();
+    let (runs, limit) = measure(&columba, &mut stage, &progress, args.runs, sink, all)?;
     progress.clear();
     columba.end(&mut stage)?;
     let subject = Subject {
@@ -157,12 +159,36 @@ pub(crate) fn run(args: &BulkArgs) -> Result<bool> {
         clients: args.clients,
         parallel: args.parallel,
     };
-    let row = Row::of(subject, settings(args.congestion.as_deref()), &runs)?;
-    let mut saved = Saved::begin(&args.save, "bulk")?;
-    saved.row(&row)?;
-    saved.end(&progress)?;
-    show(&row, args.json)?;
+    conclude(args, subject, &runs, &limit, &progress)?;
     Ok(true)
+}
+
+/// Keeps and shows what the sink takes at most, where there is one, and what Columba did.
+fn conclude(
+    args: &BulkArgs,
+    subject: Subject,
+    runs: &[Run],
+    limit: &[Run],
+    progress: &Progress,
+) -> Result<()> {
+    let mut saved = Saved::begin(&args.save, "bulk")?;
+    if !limit.is_empty() {
+        let subject = Subject {
+            row: write_limit::ROW.to_owned(),
+            payload_limit: 0,
+            encrypted: false,
+            files: 1,
+            clients: 1,
+            parallel: 1,
+            ..subject.clone()
+        };
+        let row = Row::of(subject, write_limit::SETTINGS.to_owned(), limit)?;
+        saved.show(&row, args.json, || describe(&row))?;
+    }
+    let row = Row::of(subject, settings(args.congestion.as_deref()), runs)?;
+    saved.show(&row, args.json, || describe(&row))?;
+    saved.end(progress);
+    Ok(())
 }
 
 /// What a row says of Columba itself.
@@ -174,25 +200,36 @@ pub(crate) fn settings(congestion: Option<&str>) -> String {
     )
 }
 
-/// One run that is not counted, then those that are.
+/// Runs that are not counted, then those that are; where files are written, each beside what the sink takes at most.
 fn measure(
     columba: &Columba,
     stage: &mut Stage,
     progress: &Progress,
     count: u32,
-) -> Result<Vec<Run>> {
+    sink: Option<&Path>,
+    bytes: u64,
+) -> Result<(Vec<Run>, Vec<Run>)> {
     columba.run(stage, progress)?;
-    let mut runs = Vec::new();
+    if let Some(folder) = sink {
+        // A file is replaced only when its successor is complete, so there are pages for two. Those that a virtual machine
+        // never had before come slowly from its host, several times slower than they are written.
+        write_limit::run(folder, bytes)?;
+        columba.run(stage, progress)?;
+    }
+    let (mut runs, mut limit) = (Vec::new(), Vec::new());
     let before = columba.counters(stage)?;
     for _ in 0..count {
         runs.push(columba.run(stage, progress)?);
+        if let Some(folder) = sink {
+            limit.push(write_limit::run(folder, bytes)?);
+        }
     }
     let after = columba.counters(stage)?;
     let retransmitted = after.retransmitted_packets - before.retransmitted_packets;
     for run in &mut runs {
         run.retransmitted = retransmitted / u64::from(count.max(1));
     }
-    Ok(runs)
+    Ok((runs, limit))
 }
 
 /// Writes the files; returns the hash of the only one.
@@ -227,21 +264,20 @@ pub(crate) fn memory_folder(bytes: u64, sink: Sink) -> Result<Option<&'static Pa
     }
 }
 
-fn show(row: &Row, json: bool) -> Result<()> {
-    if json {
-        return report::print_json(row);
-    }
+fn describe(row: &Row) -> String {
     let subject = &row.subject;
     let rate = |bytes_per_second| report::megabytes(bytes_per_second) + "/s";
-    let mut text = format!(
-        "{}, {}, UDP payload ≤ {}: {} ({} to {}, {} runs), {:.3} CPU seconds per GB",
-        subject.row,
-        if subject.encrypted {
+    let mut text = subject.row.clone();
+    if subject.row == "columba" {
+        let protection = if subject.encrypted {
             "encrypted"
         } else {
             "plaintext"
-        },
-        subject.payload_limit,
+        };
+        text += &format!(", {protection}, UDP payload ≤ {}", subject.payload_limit);
+    }
+    text += &format!(
+        ": {} ({} to {}, {} runs), {:.3} CPU seconds per GB",
         rate(row.bytes_per_second),
         rate(row.min),
         rate(row.max),
@@ -261,13 +297,15 @@ fn show(row: &Row, json: bool) -> Result<()> {
     if let Some(allocations) = row.allocations_per_packet {
         text += &format!(", {allocations:.4} allocations per packet");
     }
-    text += &format!(
-        ", peak memory {} server, {} client",
-        report::megabytes(report::rate(row.server_peak_bytes, 1.0)),
-        report::megabytes(report::rate(row.client_peak_bytes, 1.0))
-    );
+    if row.server_peak_bytes > 0 {
+        text += &format!(
+            ", peak memory {} server, {} client",
+            report::megabytes(report::rate(row.server_peak_bytes, 1.0)),
+            report::megabytes(report::rate(row.client_peak_bytes, 1.0))
+        );
+    }
     if row.noisy {
         text += " [noisy]";
     }
-    report::print(&(text + "\n"))
+    text
 }

@@ -10,6 +10,7 @@ use crate::chat::{Crowd, Part, look_around, raise_descriptor_limit};
 use crate::memory::Memory;
 use crate::progress::Progress;
 use crate::report;
+use crate::saved::{SaveArgs, Saved};
 use crate::session::{LOOPBACK, ServerOptions, Session, arguments};
 use crate::stage::Stage;
 
@@ -33,6 +34,8 @@ pub(crate) struct IdleArgs {
     /// One JSON object a row on standard output
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    save: SaveArgs,
 }
 
 /// The row for scripts.
@@ -53,6 +56,7 @@ pub(crate) fn run(args: &IdleArgs) -> Result<bool> {
     let limit = raise_descriptor_limit();
     let progress = Progress::new(args.json);
     let mut ok = true;
+    let mut saved = Saved::begin(&args.save, "idle")?;
     let modes: &[bool] = if args.plaintext {
         &[true]
     } else {
@@ -70,9 +74,10 @@ pub(crate) fn run(args: &IdleArgs) -> Result<bool> {
                 continue;
             }
             let row = measure(clients, plaintext, &progress)?;
-            show(&row, args.json)?;
+            saved.show(&row, args.json, || describe(&row))?;
         }
     }
+    saved.end(&progress);
     Ok(ok)
 }
 
@@ -140,17 +145,14 @@ fn settle(crowd: &mut Crowd, stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-fn show(row: &Row, json: bool) -> Result<()> {
-    if json {
-        return report::print_json(row);
-    }
+fn describe(row: &Row) -> String {
     let tls = if row.tls { "TLS" } else { "plaintext" };
-    report::print(&format!(
-        "{}, {tls}, {} clients: {} bytes per client ({} of them anonymous), the server has {}\n",
+    format!(
+        "{}, {tls}, {} clients: {} bytes per client ({} of them anonymous), the server has {}",
         row.row,
         row.clients,
         row.bytes_per_client,
         row.anonymous_bytes_per_client,
         report::megabytes(row.server_bytes as f64),
-    ))
+    )
 }

@@ -5,7 +5,7 @@
 //!
 //! - `cli`: the command lines.
 //! - `demo`: chat and downloads over a path that loses packets, with every hash checked.
-//! - `bulk`: downloads over loopback, as fast as they go.
+//! - `bulk`: downloads over loopback, as fast as they go; `write_limit`: what the place they go to takes.
 //! - `compare`: Columba beside limits and peers; `transports` has those.
 //! - `measured`, `saved`, `publish`: rows, rows on disk, `docs/BENCHMARKS.md`.
 //! - `columba`: Columba as something to be measured.
@@ -51,6 +51,7 @@ mod session;
 mod sparse;
 mod stage;
 mod transports;
+mod write_limit;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

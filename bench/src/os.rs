@@ -6,13 +6,13 @@ use std::time::Duration;
 
 #[cfg(unix)]
 pub(crate) use unix::{
-    children_cpu_time, cpu_time, cpu_time_of, free_bytes, peak_memory_bytes, set_niceness,
+    children_cpu_time, cpu_time, cpu_time_of, free_bytes, is_root, peak_memory_bytes, set_niceness,
     set_urgent, terminate, use_cores, watch_signals,
 };
 
 #[cfg(not(unix))]
 pub(crate) use portable::{
-    children_cpu_time, cpu_time, cpu_time_of, free_bytes, peak_memory_bytes, set_niceness,
+    children_cpu_time, cpu_time, cpu_time_of, free_bytes, is_root, peak_memory_bytes, set_niceness,
     set_urgent, terminate, use_cores, watch_signals,
 };
 
@@ -34,6 +34,11 @@ mod unix {
             // The child is not reaped yet, so the number is still its own.
             let _ = kill_process(pid, Signal::TERM);
         }
+    }
+
+    /// Whether this process may do everything.
+    pub(crate) fn is_root() -> bool {
+        rustix::process::geteuid().is_root()
     }
 
     /// CPU time of all threads of this process, in user space and in the kernel.
@@ -152,6 +157,10 @@ mod portable {
 
     pub(crate) fn cpu_time() -> Duration {
         Duration::ZERO
+    }
+
+    pub(crate) fn is_root() -> bool {
+        false
     }
 
     pub(crate) fn children_cpu_time() -> Duration {

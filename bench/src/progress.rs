@@ -1,5 +1,7 @@
 //! A live bar on standard error, only where somebody looks.
 
+use std::time::Duration;
+
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::report::complain;
@@ -8,7 +10,11 @@ const TEMPLATE: &str =
     "{bar:30} {bytes:>11}/{total_bytes:11} {bytes_per_sec:>12} {eta:>4} {wide_msg}";
 
 const STEPS_TEMPLATE: &str = "{bar:30} {pos:>3}/{len} {elapsed:>4} {wide_msg}";
+const PLAN_TEMPLATE: &str = "{bar:30} {elapsed:>4} {wide_msg}";
 const COUNT_TEMPLATE: &str = "{bar:30} {pos:>7}/{len:7} {eta:>4}";
+
+/// So that the time goes on while nothing else does.
+const TICK: Duration = Duration::from_millis(500);
 
 /// Progress of a download, with lines above it.
 #[derive(Debug)]
@@ -50,6 +56,23 @@ impl Progress {
         self.bar.tick();
     }
 
+    /// `done` of about `total` seconds of measuring are behind us; `current`, which is step `step` of `steps`, goes on.
+    pub(crate) fn plan(&self, done: u64, total: u64, (step, steps): (usize, usize), current: &str) {
+        if let Ok(style) = ProgressStyle::with_template(PLAN_TEMPLATE) {
+            self.bar.set_style(style);
+        }
+        let left = format!(
+            "{step} of {steps}, about {} left",
+            minutes(total.saturating_sub(done))
+        );
+        if self.bar.is_hidden() {
+            self.say(&format!("[{left}] {current}"));
+        } else {
+            self.update(done, total, &format!("{left}: {current}"));
+            self.bar.enable_steady_tick(TICK);
+        }
+    }
+
     /// `done` of `total` things other than bytes.
     pub(crate) fn count(&self, done: u64, total: u64) {
         if let Ok(style) = ProgressStyle::with_template(COUNT_TEMPLATE) {
@@ -77,13 +100,22 @@ impl Progress {
     }
 }
 
+/// `95 s` or `12 min`.
+fn minutes(seconds: u64) -> String {
+    if seconds < 100 {
+        format!("{seconds} s")
+    } else {
+        format!("{} min", seconds.div_ceil(60))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_template_is_sound_and_quiet_is_quiet() {
-        for template in [TEMPLATE, STEPS_TEMPLATE, COUNT_TEMPLATE] {
+        for template in [TEMPLATE, STEPS_TEMPLATE, PLAN_TEMPLATE, COUNT_TEMPLATE] {
             assert!(ProgressStyle::with_template(template).is_ok());
         }
         let progress = Progress::new(true);

@@ -1,7 +1,8 @@
 //! Rows on disk, for [`crate::publish`] and for later: JSON lines, the first of which says what, when, where and of which
 //! sources.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::content;
 use crate::machine::{self, Machine};
 use crate::progress::Progress;
+use crate::report;
 
 /// Where rows are kept, below the repository.
 pub(crate) const RUNS_FOLDER: &str = "bench/runs";
@@ -38,11 +40,12 @@ pub(crate) struct Header {
     pub(crate) machine: Machine,
 }
 
-/// Rows that are being collected.
+/// Where rows are being kept: each as soon as it is there, so that an interrupted run leaves what it has measured.
 #[derive(Debug)]
 pub(crate) struct Saved {
     target: Option<PathBuf>,
-    lines: Vec<String>,
+    /// Written before the first row; `None` once it is.
+    header: Option<String>,
 }
 
 impl Saved {
@@ -51,7 +54,7 @@ impl Saved {
         let Some(target) = &args.save else {
             return Ok(Self {
                 target: None,
-                lines: Vec::new(),
+                header: None,
             });
         };
         let repository = content::repository();
@@ -83,30 +86,51 @@ impl Saved {
         };
         Ok(Self {
             target: Some(target),
-            lines: vec![serde_json::to_string(&header)?],
+            header: Some(serde_json::to_string(&header)?),
         })
     }
 
     /// Adds a row.
     pub(crate) fn row(&mut self, row: &impl Serialize) -> Result<()> {
-        if self.target.is_some() {
-            self.lines.push(serde_json::to_string(row)?);
-        }
-        Ok(())
-    }
-
-    /// Writes the file and says where.
-    pub(crate) fn end(self, progress: &Progress) -> Result<()> {
-        let Some(target) = self.target else {
+        let Some(target) = &self.target else {
             return Ok(());
         };
         let context = || format!("cannot write {}", target.display());
-        if let Some(folder) = target.parent() {
-            fs::create_dir_all(folder).with_context(context)?;
+        let mut text = serde_json::to_string(row)? + "\n";
+        let mut options = OpenOptions::new();
+        if let Some(header) = self.header.take() {
+            if let Some(folder) = target.parent() {
+                fs::create_dir_all(folder).with_context(context)?;
+            }
+            text = format!("{header}\n{text}");
+            options.write(true).create(true).truncate(true);
+        } else {
+            options.append(true);
         }
-        fs::write(&target, self.lines.join("\n") + "\n").with_context(context)?;
-        progress.say(&format!("kept in {}", target.display()));
-        Ok(())
+        let mut file = options.open(target).with_context(context)?;
+        file.write_all(text.as_bytes()).with_context(context)
+    }
+
+    /// Keeps a row and shows it: to scripts, or to people.
+    pub(crate) fn show(
+        &mut self,
+        row: &impl Serialize,
+        json: bool,
+        text: impl FnOnce() -> String,
+    ) -> Result<()> {
+        self.row(row)?;
+        if json {
+            report::print_json(row)
+        } else {
+            report::print(&(text() + "\n"))
+        }
+    }
+
+    /// Says where the rows are.
+    pub(crate) fn end(self, progress: &Progress) {
+        if let (Some(target), None) = (self.target, self.header) {
+            progress.say(&format!("kept in {}", target.display()));
+        }
     }
 }
 
@@ -168,10 +192,12 @@ mod tests {
         };
         let mut saved = Saved::begin(&args, "bulk").unwrap();
         saved.row(&serde_json::json!({"row": "columba"})).unwrap();
-        saved.end(&Progress::new(true)).unwrap();
+        saved.row(&serde_json::json!({"row": "tcp"})).unwrap();
+        saved.end(&Progress::new(true));
         let kept = read(&target).unwrap();
         assert_eq!(kept.header.unwrap().workload, "bulk");
-        assert_eq!(kept.rows, [serde_json::json!({"row": "columba"})]);
+        let rows = ["columba", "tcp"].map(|row| serde_json::json!({"row": row}));
+        assert_eq!(kept.rows, rows);
         fs::write(&target, "{}\nno\n").unwrap();
         let error = read(&target).unwrap_err().to_string();
         assert!(error.contains("rows.jsonl:2"), "{error}");

@@ -257,6 +257,20 @@ impl Endpoint {
         });
     }
 
+    /// The shell has bytes or hashes of several sources again.
+    pub fn sources_ready(
+        &mut self,
+        now: Timestamp,
+        id: u32,
+        sources: impl IntoIterator<Item = SourceKey>,
+    ) {
+        self.with(now, id, |association, _, _| {
+            for source in sources {
+                association.source_ready(source);
+            }
+        });
+    }
+
     /// Ends one stream early; the client is told.
     pub fn end_stream(&mut self, now: Timestamp, id: u32, stream: u32, end: StreamEnd) {
         self.with(now, id, |association, pool, events| {
@@ -275,6 +289,13 @@ impl Endpoint {
     pub fn close(&mut self, now: Timestamp, id: u32, reason: CloseReason) {
         self.with(now, id, |association, pool, events| {
             association.close(now, reason, pool, events);
+        });
+    }
+
+    /// The control connection of an association's client is gone. If the client is, too, the association ends soon.
+    pub fn on_control_lost(&mut self, now: Timestamp, id: u32) {
+        self.with(now, id, |association, _, _| {
+            association.on_control_lost(now);
         });
     }
 

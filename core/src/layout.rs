@@ -116,14 +116,16 @@ impl StreamLayout {
     }
 
     /// How many cells a payload of `bytes` beginning at cell `first` holds, or `None` when it does not end where a cell
-    /// ends, is empty, or goes beyond the stream.
+    /// ends, is empty, or begins beyond the stream. What follows the stream's last cell is padding.
     #[must_use]
     pub fn cells_in(&self, first: u32, bytes: usize) -> Option<u32> {
         let count = u32::try_from(bytes)
             .ok()?
             .div_ceil(u32::from(self.cell_bytes));
-        let fits = first.checked_add(count)? <= self.cells;
-        (count > 0 && fits && self.run_bytes(first, count) == bytes).then_some(count)
+        let count = count.min(self.cells.checked_sub(first)?);
+        let held = self.run_bytes(first, count);
+        let ends = held == bytes || held < bytes && first + count == self.cells;
+        (count > 0 && ends).then_some(count)
     }
 
     /// First cell that holds a byte of the trailer; it may begin with the file's last bytes.
@@ -267,14 +269,15 @@ mod tests {
         assert_eq!(layout.cells_in(0, 288 * 3), Some(3));
         assert_eq!(layout.cells_in(0, 1032), Some(4));
         assert_eq!(layout.cells_in(3, 168), Some(1));
-        for (first, bytes) in [
-            (0, 0),
-            (0, 287),
-            (3, 288),
-            (3, 167),
-            (4, 1),
-            (u32::MAX, 288),
-        ] {
+        // Padded: nothing but the stream's end may be followed by more.
+        for (first, bytes) in [(0, 1033), (0, 1440), (3, 288), (3, 1440)] {
+            assert_eq!(
+                layout.cells_in(first, bytes),
+                Some(4 - first),
+                "{first} {bytes}"
+            );
+        }
+        for (first, bytes) in [(0, 0), (0, 287), (3, 167), (4, 1), (u32::MAX, 288)] {
             assert_eq!(layout.cells_in(first, bytes), None, "{first} {bytes}");
         }
     }

@@ -26,5 +26,4 @@ pub mod server;
 pub mod stats;
 pub mod timer_wheel;
 pub mod units;
-pub mod values;
 pub mod wire;

@@ -64,6 +64,11 @@ pub const MAX_ACK_DELAY: Duration = Duration::from_millis(25);
 
 /// Handshake and idle: an association that hears nothing for this long is dead.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same for an association whose control connection is gone: a client that was killed is missed soon, and one that
+/// lost its TCP connection alone answers in time.
+pub const DESERTED_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often it is asked, so that lost packets alone do not end it.
+pub const DESERTED_PING_INTERVAL: Duration = Duration::from_millis(300);
 /// A quiet client sends a PING this often, so that NAT bindings live (RFC 4787 REQ-5 has 2 min, practice is 30 s).
 pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// While data flows, the client samples the round-trip time this often.

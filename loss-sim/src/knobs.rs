@@ -6,12 +6,15 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use columba_values::{
+    ValueError, parse_bit_rate, parse_probability, parse_size, parse_time_with_unit,
+};
+
 use crate::impairments::{
     Blackhole, BurstLoss, Distribution, DropRule, ImpairmentError, Impairments, Reorder,
 };
 use crate::path::Direction;
 use crate::trace::Trace;
-use crate::values::{ValueError, parse_duration, parse_probability, parse_rate, parse_size};
 
 /// How long packets are held back when nothing else is said.
 const DEFAULT_REORDER_DELAY: Duration = Duration::from_millis(5);
@@ -159,16 +162,16 @@ pub const KNOBS: [Knob; 18] = [
         drop_nth, parse_drop_nth),
     knob!("delay", "DELAY", "TIME",
         "Delay packets by this time, one way",
-        delay, parse_duration),
+        delay, parse_time_with_unit),
     knob!("jitter", "JITTER", "TIME",
         "Vary the delay by this much, keeping the order",
-        jitter, parse_duration),
+        jitter, parse_time_with_unit),
     knob!("distribution", "DISTRIBUTION", "NAME",
         "How jitter is distributed: uniform, normal or pareto [default: uniform]",
         distribution, parse_distribution),
     knob!("rate", "RATE", "RATE",
         "Limit the rate, IP and UDP headers included",
-        rate_bits_per_second, optional(parse_rate)),
+        rate_bits_per_second, optional(parse_bit_rate)),
     knob!("trace", "TRACE", "FILE",
         "Let packets leave at the times in this file (mahimahi format)",
         trace, read_trace),
@@ -213,13 +216,13 @@ fn parse_length(text: &str) -> Result<usize, ValueError> {
 }
 
 fn parse_number(text: &str) -> Result<u32, ValueError> {
-    let wrong = |_| ValueError(format!("'{text}' is not a whole number"));
+    let wrong = |_| ValueError::new(format!("'{text}' is not a whole number"));
     text.trim().parse().map_err(wrong)
 }
 
 fn read_trace(text: &str) -> Result<Option<Arc<Trace>>, ValueError> {
     let unreadable =
-        |why: &dyn std::fmt::Display| ValueError(format!("cannot use '{text}': {why}"));
+        |why: &dyn std::fmt::Display| ValueError::new(format!("cannot use '{text}': {why}"));
     let content = fs::read_to_string(text).map_err(|error| unreadable(&error))?;
     let trace = Trace::parse(&content).map_err(|error| unreadable(&error))?;
     Ok(Some(Arc::new(trace)))
@@ -231,7 +234,7 @@ fn parse_burst_loss(text: &str) -> Result<Option<BurstLoss>, ValueError> {
         .map(parse_probability)
         .collect::<Result<Vec<_>, _>>()?;
     let [good_to_bad, bad_to_good, rest @ ..] = parts.as_slice() else {
-        return Err(ValueError("needs at least P and R, such as 1%,25%".into()));
+        return Err(ValueError::new("needs at least P and R, such as 1%,25%"));
     };
     let mut model = BurstLoss::gilbert(*good_to_bad, *bad_to_good);
     match rest {
@@ -241,7 +244,7 @@ fn parse_burst_loss(text: &str) -> Result<Option<BurstLoss>, ValueError> {
             model.loss_in_bad = *loss_in_bad;
             model.loss_in_good = *loss_in_good;
         }
-        _ => return Err(ValueError("has more than four values".into())),
+        _ => return Err(ValueError::new("has more than four values")),
     }
     Ok(Some(model))
 }
@@ -267,7 +270,7 @@ fn parse_drop_nth(text: &str) -> Result<Vec<DropRule>, ValueError> {
             parse(item).map(|number| DropRule::Numbers(number..=number))
         };
         rule.ok_or_else(|| {
-            ValueError(format!("'{item}' is not a packet number such as 3, a range such as 7-9, or 5n for each fifth"))
+            ValueError::new(format!("'{item}' is not a packet number such as 3, a range such as 7-9, or 5n for each fifth"))
         })
     };
     text.split(',').map(rule).collect()
@@ -279,7 +282,7 @@ fn parse_distribution(text: &str) -> Result<Distribution, ValueError> {
         "normal" => Distribution::Normal,
         "pareto" => Distribution::Pareto,
         _ => {
-            return Err(ValueError(format!(
+            return Err(ValueError::new(format!(
                 "'{text}' is not uniform, normal or pareto"
             )));
         }
@@ -288,7 +291,7 @@ fn parse_distribution(text: &str) -> Result<Distribution, ValueError> {
 
 fn parse_reorder(text: &str) -> Result<Option<Reorder>, ValueError> {
     let (probability, delay) = match text.split_once(',') {
-        Some((probability, delay)) => (probability, parse_duration(delay)?),
+        Some((probability, delay)) => (probability, parse_time_with_unit(delay)?),
         None => (text, DEFAULT_REORDER_DELAY),
     };
     Ok(Some(Reorder {
@@ -299,11 +302,11 @@ fn parse_reorder(text: &str) -> Result<Option<Reorder>, ValueError> {
 
 fn parse_blackhole(text: &str) -> Result<Option<Blackhole>, ValueError> {
     let Some((on, off)) = text.split_once(',') else {
-        return Err(ValueError("needs two times, such as 5s,2s".into()));
+        return Err(ValueError::new("needs two times, such as 5s,2s"));
     };
     Ok(Some(Blackhole {
-        on: parse_duration(on)?,
-        off: parse_duration(off)?,
+        on: parse_time_with_unit(on)?,
+        off: parse_time_with_unit(off)?,
     }))
 }
 

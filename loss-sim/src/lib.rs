@@ -42,8 +42,6 @@ pub mod knobs;
 pub mod proxy;
 #[cfg(feature = "proxy")]
 pub mod scenario;
-#[cfg(feature = "proxy")]
-pub mod values;
 
 pub use impairments::{
     Blackhole, BurstLoss, Distribution, DropRule, IPV4_UDP_OVERHEAD_BYTES, ImpairmentError,

@@ -20,13 +20,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use columba_values::{ValueError, parse_time_with_unit};
 use serde::Deserialize;
 
 use crate::Nanos;
 use crate::delay::duration_nanos;
 use crate::impairments::Impairments;
 use crate::knobs::{ChangeError, change};
-use crate::values::{ValueError, parse_duration};
 
 /// Most steps of a scenario.
 const MAX_STEPS: usize = 10_000;
@@ -85,7 +85,7 @@ impl std::str::FromStr for Rebind {
         match text {
             "port" => Ok(Self::Port),
             "address" => Ok(Self::Address),
-            _ => Err(ValueError(format!("'{text}' is not port or address"))),
+            _ => Err(ValueError::new(format!("'{text}' is not port or address"))),
         }
     }
 }
@@ -145,7 +145,7 @@ impl Scenario {
             let earliest = steps.last().map_or(Duration::ZERO, |last| last.at);
             let at = settings
                 .remove("at")
-                .map(|text| parse_duration(&text).map_err(time_error))
+                .map(|text| parse_time_with_unit(&text).map_err(time_error))
                 .transpose()?
                 .filter(|at| *at >= earliest)
                 .ok_or(ScenarioError::Order { number })?;
@@ -168,7 +168,10 @@ impl Scenario {
                 rebind,
             });
         }
-        let repeat = file.repeat.map(|text| parse_duration(&text)).transpose();
+        let repeat = file
+            .repeat
+            .map(|text| parse_time_with_unit(&text))
+            .transpose();
         let repeat = repeat.map_err(|error| ScenarioError::Time {
             field: "repeat".into(),
             error,

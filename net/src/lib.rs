@@ -19,6 +19,7 @@ pub mod clock;
 pub mod control_stream;
 pub mod identity;
 pub mod socket;
+mod source;
 pub mod timer;
 pub mod tls;
 pub mod udp;

@@ -12,6 +12,7 @@ use mio::event::Source;
 use mio::{Interest, Registry, Token};
 
 use crate::clock::Clock;
+use crate::source::forward_source;
 
 /// Wakes a poll at one deadline at a time.
 ///
@@ -85,29 +86,7 @@ impl PreciseTimer {
     }
 }
 
-impl Source for PreciseTimer {
-    fn register(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interests: Interest,
-    ) -> io::Result<()> {
-        self.platform.register(registry, token, interests)
-    }
-
-    fn reregister(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interests: Interest,
-    ) -> io::Result<()> {
-        self.platform.reregister(registry, token, interests)
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        self.platform.deregister(registry)
-    }
-}
+forward_source!(PreciseTimer, platform);
 
 #[cfg(all(target_os = "linux", not(feature = "portable-io")))]
 mod platform {

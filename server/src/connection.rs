@@ -8,7 +8,7 @@ use columba_core::control::{ControlError, ErrorFrame, Frame, FrameDecoder, Frami
 use columba_core::units::Timestamp;
 use columba_net::control_stream::{ControlStream, Flush};
 
-use crate::files::catalog::SharedEntry;
+use crate::files::index::SharedEntry;
 use crate::limits::{
     CLOSE_DEADLINE, HELLO_DEADLINE, IDLE_LIMIT, LISTING_LOW_BYTES, MAX_OFFERED_FILES, PING_AFTER,
     STREAM_AHEAD_BYTES,

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
-use crate::files::catalog::{Index, Resolution};
+use crate::files::catalog::Resolution;
 use crate::files::content::Opened;
+use crate::files::index::Index;
 use crate::slots::SlotId;
 
 /// A client's request that a helper works on.
@@ -35,13 +36,8 @@ pub enum HelperEvent {
         /// What was found.
         resolution: Resolution,
     },
-    /// A file was opened, or could not be.
-    Opened {
-        /// Which one, as the loop numbered it.
-        file: SlotId,
-        /// Its content.
-        result: std::io::Result<Opened>,
-    },
+    /// Files were opened, or could not be; each as the loop numbered it.
+    Opened(Vec<(SlotId, std::io::Result<Opened>)>),
     /// Further segments were hashed.
     Hashed {
         /// Which file.

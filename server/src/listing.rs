@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use columba_core::control::{ErrorFrame, FileEntry, Frame, Framing, OfferEntry, pages};
 
-use crate::files::catalog::{Index, SharedEntry};
+use crate::files::index::{Index, SharedEntry};
 use crate::lobby::{Refusal, encode};
 
 /// Entries looked at for one page: no page holds more.

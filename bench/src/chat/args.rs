@@ -6,9 +6,10 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::Args;
 use columba_core::control::limits::MAX_TEXT_BYTES;
-use columba_core::values::parse_time;
+use columba_values::parse_time;
 
 use super::load::{MIN_SIZE, Plan};
+use crate::saved::SaveArgs;
 use crate::stage::BadUsage;
 
 /// Options of the chat workload.
@@ -37,7 +38,7 @@ pub(crate) struct ChatArgs {
     /// Hold each message back until everybody has the one before; it is due at its time nevertheless
     #[arg(long)]
     one_at_a_time: bool,
-    /// Find the highest rate whose 99th percentile stays below this
+    /// Find the highest rate whose 99th percentile stays below this: in most of three runs, and then in three more together
     #[arg(long, value_name = "P99", value_parser = parse_time)]
     pub(super) find: Option<Duration>,
     /// Runs of each service, in turns
@@ -65,6 +66,8 @@ pub(crate) struct ChatArgs {
     /// One JSON object a row on standard output
     #[arg(long)]
     pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) save: SaveArgs,
 }
 
 impl ChatArgs {

@@ -27,7 +27,8 @@ pub(crate) use load::{Load, MIN_SIZE, Outcome, Plan};
 use crate::plot::{Distribution, PercentileChart};
 use crate::processes::Heard;
 use crate::progress::Progress;
-use crate::report::{self, rate};
+use crate::report::rate;
+use crate::saved::Saved;
 use crate::session::{LOOPBACK, ServerOptions, Session};
 use crate::stage::Stage;
 
@@ -83,6 +84,12 @@ struct Row {
     last_recipient_us: LastRecipientMicros,
     /// How often the slow reader was cut off.
     slow_reader_cut_off: u64,
+    /// What the 99th percentile had to stay below where the highest rate was looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p99_bound_us: Option<f64>,
+    /// The lowest rate that was seen to be too high.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    too_high_rate: Option<f64>,
 }
 
 /// All runs of one service.
@@ -125,8 +132,15 @@ pub(crate) fn run(args: &ChatArgs) -> Result<bool> {
     let progress = Progress::new(args.json);
     let mut stage = Stage::new(None)?;
     let (sessions, mut contenders) = start_services(&mut stage, args)?;
+    let mut saved = Saved::begin(&args.save, "chat")?;
     let ok = if let Some(bound) = args.find {
-        find::run(&mut stage, args, bound, plan, &contenders, &progress)?
+        let search = find::Search {
+            args,
+            bound,
+            plan,
+            progress: &progress,
+        };
+        search.run(&mut stage, &mut contenders, &mut saved)?
     } else {
         for run in 1..=args.runs {
             for contender in &mut contenders {
@@ -136,8 +150,9 @@ pub(crate) fn run(args: &ChatArgs) -> Result<bool> {
                 contender.add(outcome)?;
             }
         }
-        conclude(args, plan, &contenders)?
+        conclude(args, plan, &contenders, &mut saved)?
     };
+    saved.end(&progress);
     for session in sessions {
         session.end(&mut stage)?;
     }
@@ -202,17 +217,23 @@ fn gather(stage: &mut Stage, service: &Service, plan: Plan) -> Result<Load> {
     Load::gather(service, None, plan, &mut || look_around(stage))
 }
 
-fn conclude(args: &ChatArgs, plan: Plan, contenders: &[Contender]) -> Result<bool> {
+fn conclude(
+    args: &ChatArgs,
+    plan: Plan,
+    contenders: &[Contender],
+    saved: &mut Saved,
+) -> Result<bool> {
     let mut ok = true;
     let mut shown = Vec::new();
     for contender in contenders {
         let outcome = contender.outcomes.as_ref().context("there were no runs")?;
         ok &= outcome.delivered == outcome.expected;
         let row = row_of(args, plan, &contender.service, outcome);
-        show(&row, args.json)?;
+        saved.show(&row, args.json, || describe(&row))?;
         shown.push((contender.name(), &outcome.latency));
         if let Some(folder) = &args.histograms {
-            write_histograms(folder, &contender.name(), outcome)?;
+            let name = contender.name().replace(", ", "-").to_lowercase();
+            write_histograms(folder, &name, outcome)?;
         }
     }
     for path in &args.charts {
@@ -242,18 +263,20 @@ fn row_of(args: &ChatArgs, plan: Plan, service: &Service, outcome: &Outcome) -> 
             p99: last.p99,
         },
         slow_reader_cut_off: outcome.cut_off,
+        p99_bound_us: None,
+        too_high_rate: None,
     }
 }
 
-fn show(row: &Row, json: bool) -> Result<()> {
-    if json {
-        return report::print_json(row);
-    }
+fn describe(row: &Row) -> String {
     let tls = if row.tls { "TLS" } else { "plaintext" };
-    report::print(&format!(
+    let found = row.too_high_rate.map_or_else(String::new, |rate| {
+        format!("; too much at {rate:.0} messages/s")
+    });
+    format!(
         "{}, {tls}, {} to {}, {} messages/s of {} bytes{}: {:.0} deliveries/s, {} of {}; \
          latency p50 {} µs, p99 {} µs, p99.9 {} µs, max {} µs; last recipient p50 {} µs, p99 {} µs; \
-         the slow reader was cut off {} times\n",
+         the slow reader was cut off {} times{found}",
         row.row,
         row.publishers,
         row.subscribers,
@@ -274,17 +297,16 @@ fn show(row: &Row, json: bool) -> Result<()> {
         row.last_recipient_us.p50,
         row.last_recipient_us.p99,
         row.slow_reader_cut_off,
-    ))
+    )
 }
 
-/// One interval with everything: what is compared are whole runs.
-fn write_histograms(folder: &Path, name: &str, outcome: &Outcome) -> Result<()> {
+/// `NAME.hlog` and `NAME-chat_latency.hgrm`. One interval with everything: what is compared are whole runs.
+pub(crate) fn write_histograms(folder: &Path, name: &str, outcome: &Outcome) -> Result<()> {
     let start = columba_core::units::Timestamp::ZERO;
     let mut recorder = Recorder::new(["chat_latency", "chat_last_recipient"])?;
-    let name = format!("chat-{}", name.replace(", ", "-").to_lowercase());
     let context = || format!("cannot write histograms to {}", folder.display());
     recorder
-        .log_into(folder, &name, start)
+        .log_into(folder, name, start)
         .with_context(context)?;
     for (index, histogram) in [&outcome.latency, &outcome.last_recipient]
         .into_iter()

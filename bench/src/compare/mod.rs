@@ -98,7 +98,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<bool> {
     for row in &rows {
         saved.row(row)?;
     }
-    saved.end(&progress)?;
+    saved.end(&progress);
     show::show(&rows, args.json)?;
     Ok(true)
 }

@@ -157,7 +157,9 @@ pub(crate) fn are_comparable(row: &Row, other: &Row) -> bool {
             | Kind::TcpCubic
             | Kind::Quinn
             | Kind::S2nQuic
-            | Kind::TokioKcp,
+            | Kind::TokioKcp
+            | Kind::QuinnBbr
+            | Kind::S2nQuicBbr,
         )
         | None => true,
     };

@@ -174,14 +174,13 @@ fn start_other(
     kind: Kind,
 ) -> Result<(Means, String, u64)> {
     let transport = kind.transport().context("this build lacks the row")?;
-    let mut spec = Spec {
+    let mut spec = Spec::new(
         kind,
-        payload_limit: entry.payload_limit,
-        source: inputs.source.clone(),
-        bytes: inputs.bytes_each,
-        files: inputs.files,
-        server: None,
-    };
+        entry.payload_limit,
+        inputs.source.clone(),
+        inputs.bytes_each,
+    );
+    spec.files = inputs.files;
     let mut settings = transport.settings(&spec);
     if kind == Kind::TokioKcp && spec.bytes >= 1 << 24 {
         spec.bytes /= SLOW_SHARE;

@@ -1,5 +1,5 @@
 //! Programs people copy files with, where they are installed: `rsync` without a network, `curl` from an `nginx` that this
-//! starts, `scp` from an `sshd` that this starts. Each copies the whole folder once per run, into memory.
+//! starts, `scp` and `rsync` from an `sshd` that this starts. Each copies the whole folder once per run, into memory.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -52,6 +52,7 @@ impl Tools {
         let mut list = Vec::new();
         for found in [
             servers::scp(&scratch, folder, &target),
+            servers::rsync_ssh(&scratch, folder, &target),
             servers::rsync(&scratch, folder, &target),
             servers::curl(&scratch, folder, &target),
         ] {

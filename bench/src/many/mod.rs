@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use columba_core::values::parse_size;
+use columba_values::parse_size;
 use serde::Serialize;
 
 use self::role::{GO, ManyOrder, ManyTold};
@@ -18,6 +18,7 @@ use crate::processes::{Heard, Launch, ProcessId};
 use crate::progress::Progress;
 use crate::report::{self, rate};
 use crate::roles::Role;
+use crate::saved::{SaveArgs, Saved};
 use crate::session::{LOOPBACK, STALL_LIMIT, ServerOptions, Session, arguments};
 use crate::stage::{PATIENCE, Stage};
 
@@ -54,6 +55,8 @@ pub(crate) struct ManyArgs {
     /// One JSON object on standard output
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    save: SaveArgs,
 }
 
 /// The row for scripts.
@@ -271,17 +274,16 @@ fn conclude(
         bytes_per_association: per_association,
         bytes_per_connection: per_connection,
     };
-    show(&row, args.json)?;
+    let mut saved = Saved::begin(&args.save, "many")?;
+    saved.show(&row, args.json, || describe(&row))?;
+    saved.end(&Progress::new(args.json));
     Ok(ok)
 }
 
-fn show(row: &Row, json: bool) -> Result<()> {
-    if json {
-        return report::print_json(row);
-    }
-    report::print(&format!(
+fn describe(row: &Row) -> String {
+    format!(
         "{} downloads of {} bytes: {} identical, {} failed, {:.2} s, {}/s together; each took {:.2} to {:.2} s, \
-         median {:.2}; the server had {} at most, {} bytes for each association ({} of them for the connection)\n",
+         median {:.2}; the server had {} at most, {} bytes for each association ({} of them for the connection)",
         row.clients,
         row.bytes,
         row.identical,
@@ -294,5 +296,5 @@ fn show(row: &Row, json: bool) -> Result<()> {
         report::megabytes(row.server_peak_bytes as f64),
         row.bytes_per_association,
         row.bytes_per_connection,
-    ))
+    )
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::Args;
 use columba_core::control::limits::MAX_TEXT_BYTES;
-use columba_core::values::parse_time;
+use columba_values::parse_time;
 
 use crate::chat::{MIN_SIZE, Plan};
+use crate::saved::SaveArgs;
 use crate::stage::BadUsage;
 
 /// Options of the mixed workload.
@@ -78,7 +79,7 @@ pub(crate) struct MixedArgs {
     /// No TLS and no encryption
     #[arg(long)]
     pub(super) plaintext: bool,
-    /// Keep the server's histograms (.hlog, .hgrm) there
+    /// Write .hlog and .hgrm of each round there, and the server's own
     #[arg(long, value_name = "DIR")]
     pub(super) histograms: Option<PathBuf>,
     /// Draw percentiles at the client into a file (.svg or .png); may be given twice
@@ -87,6 +88,8 @@ pub(crate) struct MixedArgs {
     /// One JSON object a row on standard output
     #[arg(long)]
     pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) save: SaveArgs,
 }
 
 impl MixedArgs {

@@ -18,12 +18,15 @@ use serde::Serialize;
 pub(crate) use args::MixedArgs;
 use downloads::{Downloads, Files};
 
-use crate::chat::{LatencyMicros, Load, Outcome, look_around, raise_descriptor_limit};
+use crate::chat::{
+    LatencyMicros, Load, Outcome, look_around, raise_descriptor_limit, write_histograms,
+};
 use crate::histogram;
 use crate::os;
 use crate::plot::{Distribution, PercentileChart};
 use crate::progress::Progress;
 use crate::report::{self, rate};
+use crate::saved::Saved;
 use crate::session::{LOOPBACK, ServerOptions, Session, arguments};
 use crate::stage::Stage;
 
@@ -125,9 +128,15 @@ pub(crate) fn run(args: &MixedArgs) -> Result<bool> {
     session.end(&mut stage)?;
 
     let log = histogram::read(&logs.join("server.hlog"))?;
+    let mut saved = Saved::begin(&args.save, "mixed")?;
     for round in &rounds {
-        show(&row_of(args, round, &log)?, args.json)?;
+        let row = row_of(args, round, &log)?;
+        saved.show(&row, args.json, || describe(&row))?;
+        if let Some(folder) = &args.histograms {
+            write_histograms(folder, round.name, &round.outcome)?;
+        }
     }
+    saved.end(&progress);
     for path in &args.charts {
         chart(&rounds).save(path)?;
     }
@@ -236,10 +245,7 @@ fn row_of(args: &MixedArgs, round: &Round, log: &[histogram::Interval]) -> Resul
     })
 }
 
-fn show(row: &Row, json: bool) -> Result<()> {
-    if json {
-        return report::print_json(row);
-    }
+fn describe(row: &Row) -> String {
     let micros = |of: &LatencyMicros| {
         format!(
             "p50 {} µs, p99 {} µs, p99.9 {} µs, max {} µs",
@@ -247,9 +253,9 @@ fn show(row: &Row, json: bool) -> Result<()> {
         )
     };
     let unknown = "unknown: choose more --seconds".to_owned();
-    report::print(&format!(
+    format!(
         "{} ({} downloads, {}/s; {} messages/s to {}; {} of {} delivered)\n  \
-         at the client    {}\n  in the server    {}\n  turns of its loop {}\n",
+         at the client    {}\n  in the server    {}\n  turns of its loop {}",
         row.row,
         row.downloads,
         report::megabytes(row.download_bytes_per_second),
@@ -264,7 +270,7 @@ fn show(row: &Row, json: bool) -> Result<()> {
         row.server_loop_turn_us
             .as_ref()
             .map_or_else(|| unknown.clone(), micros),
-    ))
+    )
 }
 
 fn chart(rounds: &[Round]) -> PercentileChart<'_> {

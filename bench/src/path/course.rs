@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use columba_loss_sim::proxy::{PathHandle, Proxy, ProxyConfig, SpawnedProxy};
-use columba_loss_sim::{Direction, Impairments, LinkStats};
+use columba_loss_sim::{Direction, Impairments, LinkStats, Reorder};
+use serde::Serialize;
 
 #[cfg(target_os = "linux")]
 use columba_loss_sim::ip_link::{IpLink, IpLinkConfig, Side, SpawnedIpLink};
@@ -15,6 +16,9 @@ use crate::stage::Stage;
 
 /// Share of a 1500-byte IPv4 packet that a file can have at most: five cells of 288 bytes.
 const PAYLOAD_SHARE: f64 = 0.96;
+
+/// Share of packets that a path with reordering holds back.
+const REORDERED: f64 = 0.1;
 
 /// A queue is not shorter than this: 43 packets.
 const LEAST_QUEUE_BYTES: f64 = 64_000.0;
@@ -33,12 +37,28 @@ pub(crate) struct Course {
     pub(crate) loss: f64,
     /// In bandwidth-delay products; 64 kB are the least.
     pub(crate) queue_bdp: f64,
+    /// A tenth of all packets comes so much later than its turn.
+    pub(crate) reorder: Option<Duration>,
     pub(crate) seed: u64,
 }
 
 impl Course {
     pub(crate) fn erasure_bound_mbit(&self) -> f64 {
         erasure_bound_mbit(self.rate_mbit, self.loss)
+    }
+
+    /// What people call it.
+    pub(crate) fn describe(&self) -> String {
+        let mut text = format!(
+            "{} Mbit/s, {:?}, {} % loss",
+            self.rate_mbit,
+            self.rtt,
+            100.0 * self.loss
+        );
+        if let Some(delay) = self.reorder {
+            text += &format!(", a tenth {delay:?} late");
+        }
+        text
     }
 
     /// Bytes that fill the path once.
@@ -66,6 +86,10 @@ impl Course {
         Impairments {
             delay: self.rtt / 2,
             loss: self.loss,
+            reorder: self.reorder.map(|delay| Reorder {
+                probability: REORDERED,
+                delay,
+            }),
             rate_bits_per_second: Some((self.rate_mbit * 1e6) as u64),
             queue_bytes: Some((self.bdp_bytes() * self.queue_bdp).max(LEAST_QUEUE_BYTES) as u64),
             ..Impairments::default()
@@ -206,6 +230,49 @@ impl Stretch {
     }
 }
 
+/// What every row says of where it was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(super) struct Place {
+    workload: &'static str,
+    pub(super) part: &'static str,
+    pub(super) row: &'static str,
+    pub(super) over: &'static str,
+    pub(super) rate_mbit: f64,
+    pub(super) rtt_ms: f64,
+    pub(super) loss: f64,
+    pub(super) queue_bdp: f64,
+}
+
+impl Place {
+    pub(super) fn new(part: &'static str, row: &'static str, over: Over, course: &Course) -> Self {
+        Self {
+            workload: "path",
+            part,
+            row,
+            over: over.name(),
+            rate_mbit: course.rate_mbit,
+            rtt_ms: course.rtt.as_secs_f64() * 1e3,
+            loss: course.loss,
+            queue_bdp: course.queue_bdp,
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            formatter,
+            "{:<12} {:<12} {:<5} {:>4} Mbit/s {:>4} ms {:>5.1} %:",
+            self.part,
+            self.row,
+            self.over,
+            self.rate_mbit,
+            self.rtt_ms,
+            100.0 * self.loss
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,6 +283,7 @@ mod tests {
             rtt: Duration::from_millis(50),
             loss: 0.1,
             queue_bdp: 2.0,
+            reorder: None,
             seed: 1,
         }
     }

@@ -1,36 +1,30 @@
-//! One flow on each of many paths.
+//! One flow on one path.
 
 use std::time::Duration;
 #[cfg(target_os = "linux")]
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use columba_loss_sim::LinkStats;
 use serde::Serialize;
 
 use super::columba::Flows;
-use super::course::{Course, Over, Stretch};
+use super::course::{Course, Over, Place, Stretch};
 use super::samples::Samples;
-use super::{Carrier, PathArgs, RowName, peers, show};
+use super::{RowName, peers};
 use crate::progress::Progress;
 use crate::report;
-use crate::transports::Kind;
 
 /// From here on a flow counts as steady, in seconds after its first bytes.
 const STEADY: f64 = 5.0;
 
 /// How a flow went.
 #[derive(Debug, Serialize)]
-struct Row {
-    workload: &'static str,
-    row: &'static str,
-    over: &'static str,
-    rate_mbit: f64,
-    rtt_ms: f64,
-    loss: f64,
-    queue_bdp: f64,
-    /// From the fifth second on.
-    goodput_mbit: f64,
+pub(super) struct Row {
+    #[serde(flatten)]
+    place: Place,
+    /// From the fifth second on; 0 where nothing came.
+    pub(super) goodput_mbit: f64,
     erasure_bound_mbit: f64,
     ratio: f64,
     /// From the start of the client's process on, with its control connection.
@@ -62,75 +56,41 @@ pub(super) struct Packets {
     needless: u64,
 }
 
-/// Measures all rows on all paths, row by row on each path: what comes next to each other is what is compared.
-pub(super) fn run(args: &PathArgs, progress: &Progress) -> Result<()> {
-    for rate_mbit in args.rates() {
-        for rtt in args.rtts() {
-            for loss in args.losses() {
-                let course = Course {
-                    rate_mbit,
-                    rtt,
-                    loss,
-                    queue_bdp: args.queue_bdp,
-                    seed: args.seed,
-                };
-                run_course(args, &course, progress)?;
-            }
-        }
-    }
-    Ok(())
+/// Measures one flow on one path.
+pub(super) fn measure(
+    row: RowName,
+    over: Over,
+    course: &Course,
+    lasting: Duration,
+    progress: &Progress,
+) -> Result<Row> {
+    let seen = watch(row, over, course, lasting, progress)?;
+    let place = Place::new("matrix", row.name(), over, course);
+    Ok(evaluate(place, course, &seen))
 }
 
-fn run_course(args: &PathArgs, course: &Course, progress: &Progress) -> Result<()> {
-    let measure = |row: RowName, over: Over| -> Result<()> {
-        let (name, over_name) = (row.name(), over.name());
-        progress.say(&format!(
-            "{name} over the {over_name}: {}",
-            describe(course)
-        ));
-        let seen = watch(row, over, course, args.watched())
-            .with_context(|| format!("{name} over the {over_name}: {}", describe(course)))?;
-        let row = evaluate(name, over_name, course, &seen)?;
-        show(&row, args.json, || table_row(&row))
-    };
-    if args.goes_over(Carrier::Relay) {
-        for row in [RowName::Columba, RowName::Quinn, RowName::S2nQuic] {
-            if args.has_row(row) && row.is_in_this_build() {
-                measure(row, Over::Relay)?;
-            }
-        }
+fn watch(
+    row: RowName,
+    over: Over,
+    course: &Course,
+    lasting: Duration,
+    progress: &Progress,
+) -> Result<Seen> {
+    if let Some(kind) = row.peer() {
+        return peers::watch(kind, over, course, lasting, progress);
     }
-    #[cfg(target_os = "linux")]
-    if args.goes_over(Carrier::Link) {
-        for row in [RowName::Columba, RowName::TcpCubic, RowName::TcpBbr] {
-            if args.has_row(row) {
-                measure(row, Over::Link)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn describe(course: &Course) -> String {
-    format!(
-        "{} Mbit/s, {:?}, {} % loss",
-        course.rate_mbit,
-        course.rtt,
-        100.0 * course.loss
-    )
-}
-
-fn watch(row: RowName, over: Over, course: &Course, lasting: Duration) -> Result<Seen> {
     match row {
-        RowName::Columba => watch_columba(over, course, lasting),
-        RowName::Quinn => peers::watch(Kind::Quinn, course, lasting),
-        RowName::S2nQuic => peers::watch(Kind::S2nQuic, course, lasting),
         #[cfg(target_os = "linux")]
         RowName::TcpCubic => watch_tcp("cubic", course, lasting),
         #[cfg(target_os = "linux")]
         RowName::TcpBbr => watch_tcp("bbr", course, lasting),
         #[cfg(not(target_os = "linux"))]
         RowName::TcpCubic | RowName::TcpBbr => anyhow::bail!("links need Linux"),
+        RowName::Columba
+        | RowName::Quinn
+        | RowName::QuinnBbr
+        | RowName::S2nQuic
+        | RowName::S2nQuicBbr => watch_columba(over, course, lasting),
     }
 }
 
@@ -188,8 +148,9 @@ fn watch_tcp(congestion: &'static str, course: &Course, lasting: Duration) -> Re
     })
 }
 
-fn evaluate(row: &'static str, over: &'static str, course: &Course, seen: &Seen) -> Result<Row> {
-    let (first, last) = seen.samples.span().context("nothing arrived")?;
+fn evaluate(place: Place, course: &Course, seen: &Seen) -> Row {
+    let end = seen.history.last().map_or(0.0, |(seconds, _)| *seconds);
+    let (first, last) = seen.samples.span().unwrap_or((0.0, end));
     let from = (first + STEADY).min(last);
     let look = |at: f64| {
         let index = seen.history.partition_point(|(seconds, _)| *seconds < at);
@@ -200,14 +161,8 @@ fn evaluate(row: &'static str, over: &'static str, course: &Course, seen: &Seen)
     let bound = course.erasure_bound_mbit();
     let goodput_mbit = seen.samples.mbit_between(from, last);
     let whole_mbit = seen.samples.mbit_between(0.0, last);
-    Ok(Row {
-        workload: "path",
-        row,
-        over,
-        rate_mbit: course.rate_mbit,
-        rtt_ms: course.rtt.as_secs_f64() * 1e3,
-        loss: course.loss,
-        queue_bdp: course.queue_bdp,
+    Row {
+        place,
         goodput_mbit,
         erasure_bound_mbit: bound,
         ratio: goodput_mbit / bound,
@@ -217,23 +172,18 @@ fn evaluate(row: &'static str, over: &'static str, course: &Course, seen: &Seen)
         retransmit_rate: seen.packets.map(|it| report::share(it.again, it.sent)),
         spurious_rate: seen.packets.map(|it| report::share(it.needless, it.sent)),
         standing_queue_bdp: stretch.standing_queue_bdp,
-    })
+    }
 }
 
-fn table_row(row: &Row) -> String {
+pub(super) fn table_row(row: &Row) -> String {
     let again = row.retransmit_rate.zip(row.spurious_rate);
     let again = again.map_or_else(String::new, |(again, needless)| {
         let (again, needless) = (100.0 * again, 100.0 * needless);
         format!("; {again:.2} % sent again, {needless:.3} % needlessly")
     });
     format!(
-        "{:<10} {:<5} {:>4} Mbit/s {:>4} ms {:>5.1} %: {:>7.2} Mbit/s, {:>5.1} % of the bound, {:>5.1} % as a whole; queue \
-         {:.2} BDP, {:.2} % dropped{again}",
-        row.row,
-        row.over,
-        row.rate_mbit,
-        row.rtt_ms,
-        100.0 * row.loss,
+        "{} {:>7.2} Mbit/s, {:>5.1} % of the bound, {:>5.1} % as a whole; queue {:.2} BDP, {:.2} % dropped{again}",
+        row.place,
         row.goodput_mbit,
         100.0 * row.ratio,
         100.0 * row.whole_ratio,
@@ -253,6 +203,7 @@ mod tests {
             rtt: Duration::from_millis(50),
             loss: 0.0,
             queue_bdp: 1.0,
+            reorder: None,
             seed: 1,
         };
         let mut samples = Samples::default();
@@ -274,9 +225,16 @@ mod tests {
                 needless: 1,
             }),
         };
-        let row = evaluate("columba", "relay", &course, &seen).expect("a row");
+        let place = Place::new("matrix", "columba", Over::Relay, &course);
+        let row = evaluate(place, &course, &seen);
         assert!((row.ratio - 1.0).abs() < 1e-3, "{row:?}");
         assert!((row.whole_mbit - 72.0 / 11.0).abs() < 1e-6, "{row:?}");
         assert_eq!(row.retransmit_rate, Some(0.05));
+        let nothing = Seen {
+            samples: Samples::default(),
+            history: Vec::new(),
+            packets: None,
+        };
+        assert!(evaluate(place, &course, &nothing).ratio.abs() < 1e-9);
     }
 }

@@ -18,4 +18,4 @@ mod percentiles;
 pub(crate) use axis::{Axis, bytes, nanoseconds, percent};
 pub(crate) use bars::{Bar, BarChart, BarGroup};
 pub(crate) use line::{LineChart, Series};
-pub(crate) use percentiles::{Distribution, PercentileChart};
+pub(crate) use percentiles::{Distribution, PercentileChart, save_series};

@@ -33,27 +33,35 @@ impl PercentileChart<'_> {
     /// # Errors
     /// The name ends otherwise, or the file cannot be written.
     pub(crate) fn save(&self, path: &Path) -> Result<()> {
-        let series: Vec<_> = self.distributions.iter().map(series_of).collect();
-        let far = series.iter().flat_map(|series| &series.points);
-        let far = far.map(|point| point.0).fold(100.0, f64::max);
-        let mut ticks = vec![1.0, 2.0];
-        let mut decade = 10.0;
-        while decade <= far * 1.01 {
-            ticks.push(decade);
-            decade *= 10.0;
-        }
-        let chart = LineChart {
-            title: self.title.clone(),
-            note: self.note.clone(),
-            x: Axis::log("percentile")
-                .bounds(1.0, far)
-                .ticks(&ticks)
-                .format(percentile),
-            y: Axis::log("latency").format(nanoseconds),
-            series,
-        };
-        chart.save(path)
+        let series = self.distributions.iter().map(series_of).collect();
+        save_series(&self.title, &self.note, series, path)
     }
+}
+
+/// Draws lines that are given as points: 1 in how many values is larger, nanoseconds.
+///
+/// # Errors
+/// The name ends otherwise, or the file cannot be written.
+pub(crate) fn save_series(title: &str, note: &str, series: Vec<Series>, path: &Path) -> Result<()> {
+    let far = series.iter().flat_map(|series| &series.points);
+    let far = far.map(|point| point.0).fold(100.0, f64::max);
+    let mut ticks = vec![1.0, 2.0];
+    let mut decade = 10.0;
+    while decade <= far * 1.01 {
+        ticks.push(decade);
+        decade *= 10.0;
+    }
+    let chart = LineChart {
+        title: title.to_owned(),
+        note: note.to_owned(),
+        x: Axis::log("percentile")
+            .bounds(1.0, far)
+            .ticks(&ticks)
+            .format(percentile),
+        y: Axis::log("latency").format(nanoseconds),
+        series,
+    };
+    chart.save(path)
 }
 
 /// The x coordinate is 1 in how many values are larger.

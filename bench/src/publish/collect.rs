@@ -1,6 +1,6 @@
 //! Which saved rows there are, by what they measured.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -23,12 +23,14 @@ pub(super) struct File {
 #[derive(Debug, Default)]
 pub(super) struct Collection {
     pub(super) files: Vec<File>,
+    /// Folders beside them, for distributions, by name.
+    pub(super) folders: Vec<PathBuf>,
 }
 
 impl Collection {
     /// Reads every `.json` and `.jsonl` file of a folder. A folder that is not there has none.
     pub(super) fn read(folder: &Path) -> Result<Self> {
-        let mut files = Vec::new();
+        let (mut files, mut folders) = (Vec::new(), Vec::new());
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -46,10 +48,13 @@ impl Collection {
             if is_rows {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
                 files.push(File::of(name.into_owned(), saved::read(&path)?));
+            } else if path.is_dir() {
+                folders.push(path);
             }
         }
         files.sort_by(|a, b| (a.date(), &a.name).cmp(&(b.date(), &b.name)));
-        Ok(Self { files })
+        folders.sort();
+        Ok(Self { files, folders })
     }
 
     /// Whether there is nothing to report.
@@ -96,14 +101,58 @@ impl Collection {
         newest
     }
 
-    /// Other rows that have a field, of the newest file that has any.
-    pub(super) fn with_field(&self, field: &str) -> Vec<&Value> {
-        let has = |row: &&Value| row.get(field).is_some();
-        let newest = self
-            .files
-            .iter()
-            .rfind(|file| file.other.iter().any(|row| has(&row)));
-        newest.map_or_else(Vec::new, |file| file.other.iter().filter(has).collect())
+    /// The newest row of a workload for each combination of these fields, in the order of the first of them.
+    pub(super) fn newest_values(&self, workload: &str, identity: &[&str]) -> Vec<&Value> {
+        let mut newest: Vec<&Value> = Vec::new();
+        for row in self.files.iter().flat_map(|file| &file.other) {
+            if row["workload"] != workload {
+                continue;
+            }
+            let same = |old: &&mut &Value| identity.iter().all(|field| old[*field] == row[*field]);
+            match newest.iter_mut().find(same) {
+                Some(old) => *old = row,
+                None => newest.push(row),
+            }
+        }
+        newest
+    }
+
+    /// Files of a workload, those that measured the same together.
+    pub(super) fn groups(&self, workload: &str) -> Vec<Group<'_>> {
+        let mut groups: Vec<Group<'_>> = Vec::new();
+        for file in &self.files {
+            if !file.other.iter().any(|row| row["workload"] == workload) {
+                continue;
+            }
+            match groups.iter_mut().find(|group| group.measures(file)) {
+                Some(group) => group.files.push(file),
+                None => groups.push(Group { files: vec![file] }),
+            }
+        }
+        groups
+    }
+}
+
+/// Files that measured the same.
+pub(super) struct Group<'c> {
+    files: Vec<&'c File>,
+}
+
+impl Group<'_> {
+    fn measures(&self, file: &File) -> bool {
+        let names = |file: &File| -> Vec<String> {
+            let name =
+                |row: &Value| format!("{} {} {}", row["row"], row["path_rate"], row["server_nice"]);
+            file.other.iter().map(name).collect()
+        };
+        self.files
+            .first()
+            .is_some_and(|first| names(first) == names(file))
+    }
+
+    /// Their rows, the oldest first.
+    pub(super) fn rows(&self) -> Vec<&Value> {
+        self.files.iter().flat_map(|file| &file.other).collect()
     }
 }
 

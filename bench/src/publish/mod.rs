@@ -1,17 +1,20 @@
 //! Saved rows as `docs/BENCHMARKS.md`: tables, plots, and where Columba is behind.
 //!
 //! Every file below `bench/runs/` is JSON lines as the workloads print them, with a header where they were kept with
-//! `--save` (`crate::saved`). Of each workload the newest file counts; ratios are only taken within one file. Rows are
-//! told apart by their fields.
+//! `--save` (`crate::saved`), or a folder of `.hgrm` distributions. Of rows that measured the same the newest counts; ratios
+//! are only taken within one file.
 //!
 //! - `collect`: which rows there are.
 //! - `throughput`: limits and peers, small files, single workloads.
 //! - `standing`: the aims, and whether they are met.
-//! - `others`: lossy paths, chat, memory.
-//! - `table`: Markdown.
+//! - `paths`: lossy paths; `people`: chat and members; `latency`: distributions.
+//! - `plots`: pictures; `table`: Markdown; `fields`: of rows.
 
 mod collect;
-mod others;
+mod fields;
+mod latency;
+mod paths;
+mod people;
 mod plots;
 mod standing;
 mod table;
@@ -85,7 +88,8 @@ fn text(collection: &Collection, plots: &std::path::Path) -> Result<String> {
     );
     text += &standing::section(collection);
     text += &throughput::sections(collection, plots)?;
-    text += &others::sections(collection, plots)?;
+    text += &paths::sections(collection, plots)?;
+    text += &people::sections(collection, plots)?;
     text += &origin(collection);
     Ok(text)
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::measured::Row;
 use crate::plot::{Axis, Bar, BarChart, BarGroup, LineChart, Series, bytes, percent};
 
+use super::fields;
 use super::throughput::{limit, protection};
 
 /// The link to a plot, in Markdown.
@@ -95,7 +96,7 @@ pub(super) fn small_files(rows: &[&Row], folder: &Path) -> Result<String> {
 
 /// Share of the erasure bound over loss, one chart for each path.
 pub(super) fn paths(rows: &[&Value], folder: &Path) -> Result<String> {
-    let number = |row: &Value, field: &str| row[field].as_f64().unwrap_or(0.0);
+    let number = |row: &Value, field: &str| fields::number(row, field).unwrap_or(0.0);
     let path_of = |row: &Value| (number(row, "rate_mbit"), number(row, "rtt_ms"));
     let mut seen: Vec<(f64, f64)> = Vec::new();
     let mut text = String::new();
@@ -106,10 +107,17 @@ pub(super) fn paths(rows: &[&Value], folder: &Path) -> Result<String> {
         seen.push(path);
         let mut series: Vec<Series> = Vec::new();
         for row in rows.iter().filter(|row| path_of(row) == path) {
-            let mut name = row["row"].as_str().unwrap_or_default().to_owned();
-            if let Some(over) = row["over"].as_str() {
-                name += &format!(" ({over})");
+            let who = fields::text(row, "row");
+            let also_by_link = |other: &&Value| {
+                fields::text(other, "row") == who
+                    && fields::text(other, "over") == "link"
+                    && path_of(other) == path
+            };
+            // The table has both; a line for each would hide the others.
+            if fields::text(row, "over") == "relay" && rows.iter().any(|row| also_by_link(row)) {
+                continue;
             }
+            let name = format!("{who} ({})", fields::text(row, "over"));
             let point = (number(row, "loss"), number(row, "ratio"));
             match series.iter_mut().find(|series| series.name == name) {
                 Some(series) => series.points.push(point),
@@ -126,11 +134,63 @@ pub(super) fn paths(rows: &[&Value], folder: &Path) -> Result<String> {
             title: title.clone(),
             note: String::new(),
             x: Axis::linear("loss").format(percent),
-            y: Axis::linear("goodput ÷ bound").bounds(0.0, 1.0),
+            y: Axis::linear("goodput ÷ bound").bounds(0.0, 1.05),
             series,
         };
         chart.save(&folder.join(&file))?;
         text += &link(&title, &file);
     }
     Ok(text)
+}
+
+/// What stands in the queue while nothing is lost: the delay that a flow adds for everybody.
+pub(super) fn queues(rows: &[&Value], folder: &Path) -> Result<String> {
+    let clean: Vec<&&Value> = rows
+        .iter()
+        .filter(|row| fields::number(row, "loss") == Some(0.0))
+        .collect();
+    let mut paths: Vec<String> = Vec::new();
+    let mut groups: Vec<BarGroup> = Vec::new();
+    for row in &clean {
+        let path = fields::path(row);
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    for row in &clean {
+        let name = format!(
+            "{} ({})",
+            fields::text(row, "row"),
+            fields::text(row, "over")
+        );
+        let at = paths.iter().position(|path| *path == fields::path(row));
+        let delay = fields::number(row, "standing_queue_bdp").zip(fields::number(row, "rtt_ms"));
+        let (Some(at), Some((queue, rtt))) = (at, delay) else {
+            continue;
+        };
+        let index = groups.iter().position(|group| group.name == name);
+        let index = index.unwrap_or_else(|| {
+            groups.push(BarGroup {
+                name,
+                bars: paths.iter().map(|_| None).collect(),
+            });
+            groups.len() - 1
+        });
+        groups[index].bars[at] = Some(Bar {
+            value: queue * rtt,
+            spread: None,
+        });
+    }
+    if groups.is_empty() {
+        return Ok(String::new());
+    }
+    let chart = BarChart {
+        title: "Delay that one flow adds for everybody, no loss".to_owned(),
+        note: "mean waiting time in a queue of 1 BDP, from the fifth second on".to_owned(),
+        values: Axis::linear("milliseconds"),
+        series: paths,
+        groups,
+    };
+    chart.save(&folder.join("path-delay.svg"))?;
+    Ok(link("delay that a flow adds", "path-delay.svg"))
 }

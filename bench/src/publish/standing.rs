@@ -1,152 +1,160 @@
-//! The aims of the design, and whether the newest full comparison meets them.
+//! Where Columba has to stand, line by line, and whether it does.
 
 use crate::measured::Row;
 
 use super::collect::Collection;
 use super::table::Table;
 
-/// An aim: Columba against another row of the same comparison.
-struct Aim {
-    text: &'static str,
-    payload_limit: u16,
-    encrypted: bool,
-    other: &'static str,
-    measure: Measure,
-    aim: f64,
+mod goals;
+mod loopback;
+mod network;
+
+/// A line: what is wanted, what was seen.
+struct Line {
+    aim: String,
+    wanted: String,
+    /// `None`: nobody measured it.
+    seen: Option<Seen>,
 }
 
-enum Measure {
-    /// At least so many times as fast.
-    Throughput,
-    /// At most so much CPU time per byte.
-    Cpu,
-    /// At least so many times the files per second.
-    Files,
+struct Seen {
+    text: String,
+    is_met: bool,
 }
 
-const fn aim(
-    text: &'static str,
-    payload_limit: u16,
-    encrypted: bool,
-    other: &'static str,
-    measure: Measure,
-    aim: f64,
-) -> Aim {
-    Aim {
-        text,
-        payload_limit,
-        encrypted,
-        other,
-        measure,
-        aim,
+/// Which way a figure has to lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sense {
+    AtLeast,
+    AtMost,
+}
+
+/// How a figure is written.
+#[derive(Debug, Clone, Copy)]
+struct Unit {
+    digits: usize,
+    /// From the figure's own unit to the one that is shown.
+    factor: f64,
+    suffix: &'static str,
+}
+
+const RATIO: Unit = unit(2, 1.0, "");
+const SHARE: Unit = unit(3, 1.0, "");
+const PERCENT: Unit = unit(2, 100.0, " %");
+const MILLISECONDS: Unit = unit(2, 1e-3, " ms");
+const SECONDS: Unit = unit(1, 1.0, " s");
+
+const fn unit(digits: usize, factor: f64, suffix: &'static str) -> Unit {
+    Unit {
+        digits,
+        factor,
+        suffix,
     }
 }
 
-const AIMS: &[Aim] = &[
-    aim(
-        "encrypted, UDP payload ≤ 1472: of the limit's throughput",
-        1472,
-        true,
-        "limit-udp-aead",
-        Measure::Throughput,
-        0.85,
-    ),
-    aim(
-        "encrypted, ≤ 1472: times s2n-quic",
-        1472,
-        true,
-        "s2n-quic",
-        Measure::Throughput,
-        2.0,
-    ),
-    aim(
-        "encrypted, ≤ 1472: times quinn",
-        1472,
-        true,
-        "quinn",
-        Measure::Throughput,
-        2.0,
-    ),
-    aim(
-        "encrypted, ≤ 8972: times s2n-quic with MTU 9000",
-        8972,
-        true,
-        "s2n-quic",
-        Measure::Throughput,
-        1.1,
-    ),
-    aim(
-        "plaintext, ≤ 1472: of the limit's throughput",
-        1472,
-        false,
-        "limit-udp-crc",
-        Measure::Throughput,
-        0.75,
-    ),
-    aim(
-        "encrypted, ≤ 1472: CPU per GB of s2n-quic's",
-        1472,
-        true,
-        "s2n-quic",
-        Measure::Cpu,
-        0.5,
-    ),
-    aim(
-        "encrypted, ≤ 1472: CPU per GB of quinn's",
-        1472,
-        true,
-        "quinn",
-        Measure::Cpu,
-        0.5,
-    ),
-    aim(
-        "10,000 small files: times one QUIC stream per file (quinn)",
-        1472,
-        true,
-        "quinn",
-        Measure::Files,
-        10.0,
-    ),
-    aim(
-        "10,000 small files: times scp",
-        1472,
-        true,
-        "scp",
-        Measure::Files,
-        10.0,
-    ),
-];
+impl Unit {
+    fn show(self, figure: f64) -> String {
+        let Self {
+            digits,
+            factor,
+            suffix,
+        } = self;
+        format!("{:.digits$}{suffix}", figure * factor)
+    }
 
-/// Every aim with its figure, then where Columba is behind.
+    /// With no more digits than it needs.
+    fn show_bound(self, bound: f64) -> String {
+        let rounded = (bound * self.factor * 1e6).round() / 1e6;
+        format!("{rounded}{}", self.suffix)
+    }
+}
+
+impl Line {
+    /// A figure that has to lie on one side of a bound; `note` says where it was seen.
+    fn new(
+        aim: impl Into<String>,
+        (sense, bound, unit): (Sense, f64, Unit),
+        figure: Option<(f64, String)>,
+    ) -> Self {
+        let sign = match sense {
+            Sense::AtLeast => "≥",
+            Sense::AtMost => "≤",
+        };
+        Self {
+            aim: aim.into(),
+            wanted: format!("{sign} {}", unit.show_bound(bound)),
+            seen: figure.map(|(figure, note)| Seen {
+                text: if note.is_empty() {
+                    unit.show(figure)
+                } else {
+                    format!("{} ({note})", unit.show(figure))
+                },
+                is_met: match sense {
+                    Sense::AtLeast => figure >= bound,
+                    Sense::AtMost => figure <= bound,
+                },
+            }),
+        }
+    }
+}
+
+/// Every line with its figure, then where Columba is behind.
 pub(super) fn section(collection: &Collection) -> String {
-    let compared = collection.measured("compare");
-    let small = collection.measured("small-files");
-    if compared.is_empty() && small.is_empty() {
+    let groups = [
+        (
+            "On the loopback, bound by the CPU",
+            loopback::lines(collection),
+        ),
+        ("Lossy paths", network::path_lines(collection)),
+        ("A good neighbour", network::neighbour_lines(collection)),
+        ("Many, and small files", goals::many_lines(collection)),
+        ("Chat beside downloads", goals::chat_lines(collection)),
+    ];
+    let lines = || groups.iter().flat_map(|(_, lines)| lines);
+    if lines().all(|line| line.seen.is_none()) {
         return String::new();
     }
     let mut table = Table::new(&["aim", "wanted", "measured", ""]);
-    for aim in AIMS {
-        let (sign, rows) = match aim.measure {
-            Measure::Throughput => ("≥", &compared),
-            Measure::Cpu => ("≤", &compared),
-            Measure::Files => ("≥", &small),
-        };
-        let (measured, verdict) = match aim.figure(rows) {
-            None => ("–".to_owned(), "not measured"),
-            Some(figure) if aim.is_met(figure) => (format!("{figure:.2}"), "met"),
-            Some(figure) => (format!("{figure:.2}"), "**missed**"),
-        };
-        table.row(vec![
-            aim.text.to_owned(),
-            format!("{sign} {}", aim.aim),
-            measured,
-            verdict.to_owned(),
-        ]);
+    for (title, lines) in &groups {
+        table.row(vec![format!("*{title}*")]);
+        for line in lines {
+            let (measured, verdict) = match &line.seen {
+                None => ("–".to_owned(), "not measured"),
+                Some(seen) if seen.is_met => (seen.text.clone(), "met"),
+                Some(seen) => (seen.text.clone(), "**missed**"),
+            };
+            table.row(vec![
+                line.aim.clone(),
+                line.wanted.clone(),
+                measured,
+                verdict.to_owned(),
+            ]);
+        }
+    }
+    let count = |is: fn(&Seen) -> bool| {
+        lines()
+            .filter_map(|line| line.seen.as_ref())
+            .filter(|seen| is(seen))
+            .count()
+    };
+    let unmeasured = lines().filter(|line| line.seen.is_none()).count();
+    let mut summary = format!(
+        "{} of {} lines are met, {} missed",
+        count(|seen| seen.is_met),
+        lines().count(),
+        count(|seen| !seen.is_met)
+    );
+    if unmeasured > 0 {
+        summary += &format!(", {unmeasured} not measured");
     }
     format!(
-        "\n## Where Columba stands\n\nThe aims of the design for this kind of machine, against the comparison below.\n\n{}{}",
+        "\n## Where Columba stands\n\nThe aims of the design for this kind of machine, and what the runs below say of them. \
+         {summary}. Where several rows belong to an aim, the worst counts; of repeated runs the median.\n\n{}{}",
         table.text(),
-        behind(&compared, &small)
+        behind(
+            &collection.measured("compare"),
+            &collection.measured("small-files")
+        )
     )
 }
 
@@ -190,30 +198,29 @@ fn behind(compared: &[&Row], small: &[&Row]) -> String {
     )
 }
 
-impl Aim {
-    fn figure(&self, rows: &[&Row]) -> Option<f64> {
-        let ours = rows.iter().find(|row| {
-            let subject = &row.subject;
-            subject.row == "columba"
-                && subject.payload_limit == self.payload_limit
-                && subject.encrypted == self.encrypted
-        })?;
-        let other = rows.iter().find(|row| {
-            let subject = &row.subject;
-            subject.row == self.other
-                && (subject.payload_limit == self.payload_limit || subject.payload_limit == 0)
-        })?;
-        Some(match self.measure {
-            Measure::Throughput => ours.ratio_to(other),
-            Measure::Cpu => ours.cpu_seconds_per_gb / other.cpu_seconds_per_gb.max(1e-9),
-            Measure::Files => ours.files_per_second / other.files_per_second.max(1e-9),
-        })
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn is_met(&self, figure: f64) -> bool {
-        match self.measure {
-            Measure::Throughput | Measure::Files => figure >= self.aim,
-            Measure::Cpu => figure <= self.aim,
-        }
+    #[test]
+    fn a_line_says_what_is_wanted_and_whether_it_is_met() {
+        let line = Line::new(
+            "rate",
+            (Sense::AtLeast, 0.97, SHARE),
+            Some((0.95, "here".to_owned())),
+        );
+        assert_eq!(line.wanted, "≥ 0.97");
+        let seen = line.seen.expect("it was measured");
+        assert_eq!((seen.text.as_str(), seen.is_met), ("0.950 (here)", false));
+        let line = Line::new(
+            "drops",
+            (Sense::AtMost, 0.001, PERCENT),
+            Some((0.0005, String::new())),
+        );
+        assert_eq!(line.wanted, "≤ 0.1 %");
+        assert!(
+            line.seen
+                .is_some_and(|seen| seen.is_met && seen.text == "0.05 %")
+        );
     }
 }

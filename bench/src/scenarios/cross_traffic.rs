@@ -61,6 +61,7 @@ fn share(queue_bdp: f64, seed: u64) -> Result<Row> {
         rtt: RTT,
         loss: 0.0,
         queue_bdp,
+        reorder: None,
         seed,
     };
     let mut flows = Flows::prepare_file(Over::Link, &course, BYTES)?;

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_kcp::{KcpConfig, KcpListener, KcpNoDelayConfig, KcpStream};
 
 use super::quic_request::runtime;
-use super::{Announce, Fetched, Ready, Source, Spec, Transport};
+use super::{Announce, Arrived, Fetched, Ready, Source, Spec, Transport};
 use crate::machine::version_of;
 
 /// Window in packets, each way.
@@ -60,7 +60,7 @@ impl Transport for Kcp {
         })
     }
 
-    fn fetch(&self, spec: &Spec, server: &Ready) -> Result<Fetched> {
+    fn fetch(&self, spec: &Spec, server: &Ready, _arrived: &Arrived) -> Result<Fetched> {
         runtime()?.block_on(async {
             let mut stream = KcpStream::connect(&config(spec), server.address).await?;
             let mut buffer = vec![0; PIECE_BYTES];

@@ -19,12 +19,15 @@ mod source;
 mod tcp;
 mod tls_tcp;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "peers")]
+use quic_request::QuicCongestion;
 pub(crate) use source::Source;
 
 /// One way to bring bytes from one process to another.
@@ -35,9 +38,13 @@ pub(crate) trait Transport: Sync {
     /// Listens, calls `announce`, and serves until the process is killed.
     fn serve(&self, spec: &Spec, source: Source, announce: Announce<'_>) -> Result<()>;
 
-    /// Fetches `spec.files` times `spec.bytes` bytes, one after the other.
-    fn fetch(&self, spec: &Spec, server: &Ready) -> Result<Fetched>;
+    /// Fetches `spec.files` times `spec.bytes` bytes, one after the other. The QUIC rows say what has
+    /// arrived, and listen where they are told to.
+    fn fetch(&self, spec: &Spec, server: &Ready, arrived: &Arrived) -> Result<Fetched>;
 }
+
+/// Bytes that have come so far, for somebody who watches.
+pub(crate) type Arrived = AtomicU64;
 
 /// Says that a server is ready.
 pub(crate) type Announce<'a> = &'a dyn Fn(Ready) -> Result<()>;
@@ -90,6 +97,26 @@ pub(crate) struct Spec {
     pub(crate) files: u32,
     /// Where to fetch from; `None`: this is the server.
     pub(crate) server: Option<Ready>,
+    /// Where the server listens.
+    pub(crate) listen: IpAddr,
+    /// Tell again and again how much has arrived.
+    pub(crate) watched: bool,
+}
+
+impl Spec {
+    /// A server on loopback; its clients add where to fetch from.
+    pub(crate) fn new(kind: Kind, payload_limit: u16, source: PathBuf, bytes: u64) -> Self {
+        Self {
+            kind,
+            payload_limit,
+            source,
+            bytes,
+            files: 1,
+            server: None,
+            listen: Ipv4Addr::LOCALHOST.into(),
+            watched: false,
+        }
+    }
 }
 
 /// All rows that are not Columba itself.
@@ -107,11 +134,14 @@ pub(crate) enum Kind {
     #[serde(rename = "s2n-quic")]
     S2nQuic,
     TokioKcp,
+    QuinnBbr,
+    #[serde(rename = "s2n-quic-bbr")]
+    S2nQuicBbr,
 }
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::LimitUdp,
         Self::LimitUdpAead,
         Self::LimitUdpCrc,
@@ -122,6 +152,8 @@ impl Kind {
         Self::Quinn,
         Self::S2nQuic,
         Self::TokioKcp,
+        Self::QuinnBbr,
+        Self::S2nQuicBbr,
     ];
 
     /// The row's name.
@@ -137,6 +169,8 @@ impl Kind {
             Self::Quinn => "quinn",
             Self::S2nQuic => "s2n-quic",
             Self::TokioKcp => "tokio-kcp",
+            Self::QuinnBbr => "quinn-bbr",
+            Self::S2nQuicBbr => "s2n-quic-bbr",
         }
     }
 
@@ -144,7 +178,12 @@ impl Kind {
     pub(crate) const fn is_encrypted(self) -> bool {
         matches!(
             self,
-            Self::LimitUdpAead | Self::TlsTcp | Self::Quinn | Self::S2nQuic
+            Self::LimitUdpAead
+                | Self::TlsTcp
+                | Self::Quinn
+                | Self::S2nQuic
+                | Self::QuinnBbr
+                | Self::S2nQuicBbr
         )
     }
 
@@ -158,6 +197,8 @@ impl Kind {
                 | Self::Quinn
                 | Self::S2nQuic
                 | Self::TokioKcp
+                | Self::QuinnBbr
+                | Self::S2nQuicBbr
         )
     }
 
@@ -172,13 +213,19 @@ impl Kind {
             Self::TcpCubic => &tcp::Tcp(Some("cubic")),
             Self::TlsTcp => &tls_tcp::TlsTcp,
             #[cfg(feature = "peers")]
-            Self::Quinn => &quinn::Quinn,
+            Self::Quinn => &quinn::Quinn(QuicCongestion::Cubic),
             #[cfg(feature = "peers")]
-            Self::S2nQuic => &s2n::S2n,
+            Self::S2nQuic => &s2n::S2n(QuicCongestion::Cubic),
+            #[cfg(feature = "peers")]
+            Self::QuinnBbr => &quinn::Quinn(QuicCongestion::Bbr),
+            #[cfg(feature = "peers")]
+            Self::S2nQuicBbr => &s2n::S2n(QuicCongestion::Bbr),
             #[cfg(feature = "peers")]
             Self::TokioKcp => &kcp::Kcp,
             #[cfg(not(feature = "peers"))]
-            Self::Quinn | Self::S2nQuic | Self::TokioKcp => return None,
+            Self::Quinn | Self::S2nQuic | Self::TokioKcp | Self::QuinnBbr | Self::S2nQuicBbr => {
+                return None;
+            }
         })
     }
 
@@ -200,7 +247,9 @@ impl Kind {
             | Self::TlsTcp
             | Self::Quinn
             | Self::S2nQuic
-            | Self::TokioKcp => return None,
+            | Self::TokioKcp
+            | Self::QuinnBbr
+            | Self::S2nQuicBbr => return None,
         };
         tcp::check_congestion(congestion).err().map(|error| {
             format!("this kernel's TCP has no {congestion} for this user ({error}): `modprobe tcp_{congestion}`")

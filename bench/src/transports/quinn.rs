@@ -1,8 +1,10 @@
 //! quinn: QUIC with one stream per file.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result};
+use quinn::congestion::{BbrConfig, CubicConfig};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::rustls::{ClientConfig, ServerConfig};
 use quinn::{
@@ -10,16 +12,16 @@ use quinn::{
 };
 
 use super::certificate::{self, Credentials};
-use super::quic_request::{PIECE_BYTES, RUNTIME, WINDOW_BYTES, runtime, socket};
+use super::quic_request::{PIECE_BYTES, QuicCongestion, RUNTIME, WINDOW_BYTES, runtime, socket};
 use super::tls_tcp::provider;
-use super::{Announce, Fetched, Ready, Source, Spec, Transport};
+use super::{Announce, Arrived, Fetched, Ready, Source, Spec, Transport};
 use crate::machine::version_of;
 
 const ALPN: &[u8] = b"bench";
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Quinn;
+pub(super) struct Quinn(pub(super) QuicCongestion);
 
 /// quinn hands ten packets to the kernel at once. Beyond this size they are more than a UDP datagram may be, the kernel
 /// refuses them, and quinn counts them as lost (a third of its speed remains).
@@ -29,7 +31,7 @@ fn mtu(spec: &Spec) -> u16 {
     spec.payload_limit.min(LARGEST_USEFUL_BYTES)
 }
 
-fn transport_config(spec: &Spec) -> Arc<TransportConfig> {
+fn transport_config(spec: &Spec, congestion: QuicCongestion) -> Arc<TransportConfig> {
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(mtu(spec));
     let mut config = TransportConfig::default();
@@ -38,6 +40,12 @@ fn transport_config(spec: &Spec) -> Arc<TransportConfig> {
         .mtu_discovery_config(Some(discovery))
         .stream_receive_window(VarInt::from_u32(WINDOW_BYTES))
         .send_window(WINDOW_BYTES.into());
+    match congestion {
+        QuicCongestion::Cubic => {
+            config.congestion_controller_factory(Arc::new(CubicConfig::default()))
+        }
+        QuicCongestion::Bbr => config.congestion_controller_factory(Arc::new(BbrConfig::default())),
+    };
     Arc::new(config)
 }
 
@@ -51,10 +59,11 @@ impl Transport for Quinn {
     fn settings(&self, spec: &Spec) -> String {
         format!(
             "quinn {} (quinn-proto {}), AES-128-GCM by rustls and aws-lc-rs, GSO and GRO, MTU fixed at {} bytes of UDP payload, \
-             CUBIC, windows of 16 MiB, socket buffers of 8 MiB, {RUNTIME}",
+             {}, windows of 16 MiB, socket buffers of 8 MiB, {RUNTIME}",
             version_of("quinn"),
             version_of("quinn-proto"),
-            mtu(spec)
+            mtu(spec),
+            self.0.name()
         )
     }
 
@@ -67,12 +76,12 @@ impl Transport for Quinn {
         tls.alpn_protocols = vec![ALPN.to_vec()];
         let tls = Arc::new(QuicServerConfig::try_from(tls)?);
         let mut config = quinn::ServerConfig::with_crypto(tls);
-        config.transport_config(transport_config(spec));
+        config.transport_config(transport_config(spec, self.0));
         runtime()?.block_on(async {
             let endpoint = Endpoint::new(
                 endpoint_config(spec)?,
                 Some(config),
-                socket()?,
+                socket(spec)?,
                 Arc::new(TokioRuntime),
             )?;
             announce(Ready {
@@ -92,19 +101,19 @@ impl Transport for Quinn {
         })
     }
 
-    fn fetch(&self, spec: &Spec, server: &Ready) -> Result<Fetched> {
+    fn fetch(&self, spec: &Spec, server: &Ready, arrived: &Arrived) -> Result<Fetched> {
         let mut tls = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_root_certificates(certificate::trust(&server.certificate)?)
             .with_no_client_auth();
         tls.alpn_protocols = vec![ALPN.to_vec()];
         let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
-        config.transport_config(transport_config(spec));
+        config.transport_config(transport_config(spec, self.0));
         runtime()?.block_on(async {
             let endpoint = Endpoint::new(
                 endpoint_config(spec)?,
                 None,
-                socket()?,
+                socket(spec)?,
                 Arc::new(TokioRuntime),
             )?;
             let connection = endpoint
@@ -116,7 +125,9 @@ impl Transport for Quinn {
                 send.write_all(&spec.bytes.to_be_bytes()).await?;
                 send.finish()?;
                 while let Some(chunk) = receive.read_chunk(usize::MAX, true).await? {
-                    bytes += chunk.bytes.len() as u64;
+                    let count = chunk.bytes.len() as u64;
+                    bytes += count;
+                    arrived.fetch_add(count, Ordering::Relaxed);
                 }
             }
             connection.close(VarInt::from_u32(0), b"done");

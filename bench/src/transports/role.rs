@@ -2,12 +2,14 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{Ready, Source, Spec};
+use super::{Arrived, Ready, Source, Spec};
 use crate::report;
 use crate::roles::Usage;
 
@@ -18,6 +20,12 @@ pub(crate) struct Outcome {
     /// From the first packet, handshakes included, to the last byte.
     pub(crate) seconds: f64,
     pub(crate) usage: Usage,
+}
+
+/// What it tells before, when it is watched.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct ArrivedLine {
+    pub(crate) arrived: u64,
 }
 
 #[derive(Serialize)]
@@ -50,11 +58,30 @@ fn play(arguments: &[OsString]) -> Result<()> {
         });
     };
     let started = Instant::now();
-    let fetched = transport.fetch(&spec, server)?;
+    let arrived = Arc::<Arrived>::default();
+    if spec.watched {
+        let arrived = Arc::clone(&arrived);
+        std::thread::spawn(move || tell_progress(&arrived));
+    }
+    let fetched = transport.fetch(&spec, server, &arrived)?;
     let seconds = started.elapsed().as_secs_f64();
     report::print_json(&Outcome {
         bytes: fetched.bytes,
         seconds: fetched.seconds.unwrap_or(seconds),
         usage: Usage::now(),
     })
+}
+
+/// Goes on until nobody listens, or the process ends.
+fn tell_progress(arrived: &Arrived) {
+    const INTERVAL: Duration = Duration::from_millis(20);
+    loop {
+        let line = ArrivedLine {
+            arrived: arrived.load(Ordering::Relaxed),
+        };
+        if report::print_json(&line).is_err() {
+            return;
+        }
+        std::thread::sleep(INTERVAL);
+    }
 }

@@ -1,13 +1,15 @@
 //! s2n-quic: QUIC with one stream per file.
 
+use std::sync::atomic::Ordering;
+
 use anyhow::{Result, anyhow};
 use s2n_quic::client::Connect;
-use s2n_quic::provider::{io, limits::Limits};
+use s2n_quic::provider::{congestion_controller, io, limits::Limits};
 use s2n_quic::{Client, Connection, Server};
 
 use super::certificate::{self, Credentials};
-use super::quic_request::{PIECE_BYTES, RUNTIME, WINDOW_BYTES, runtime, socket};
-use super::{Announce, Fetched, Ready, Source, Spec, Transport};
+use super::quic_request::{PIECE_BYTES, QuicCongestion, RUNTIME, WINDOW_BYTES, runtime, socket};
+use super::{Announce, Arrived, Fetched, Ready, Source, Spec, Transport};
 use crate::machine::version_of;
 
 /// IPv4's and UDP's headers, which s2n-quic counts as part of the MTU.
@@ -15,7 +17,7 @@ const IP_UDP_BYTES: u16 = 28;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct S2n;
+pub(super) struct S2n(pub(super) QuicCongestion);
 
 fn limits() -> Result<Limits> {
     let window = u64::from(WINDOW_BYTES);
@@ -30,7 +32,7 @@ fn limits() -> Result<Limits> {
 fn endpoint(spec: &Spec) -> Result<io::Default> {
     let mtu = spec.payload_limit + IP_UDP_BYTES;
     let builder = io::Default::builder()
-        .with_rx_socket(socket()?)?
+        .with_rx_socket(socket(spec)?)?
         .with_max_mtu(mtu)?
         .with_initial_mtu(mtu)?;
     Ok(builder.build()?)
@@ -39,10 +41,11 @@ fn endpoint(spec: &Spec) -> Result<io::Default> {
 impl Transport for S2n {
     fn settings(&self, spec: &Spec) -> String {
         format!(
-            "s2n-quic {} with its default TLS (s2n-tls), GSO and GRO, initial and largest MTU {}, CUBIC, windows of 16 MiB, \
+            "s2n-quic {} with its default TLS (s2n-tls), GSO and GRO, initial and largest MTU {}, {}, windows of 16 MiB, \
              socket buffers of 8 MiB, {RUNTIME}",
             version_of("s2n-quic"),
-            spec.payload_limit + IP_UDP_BYTES
+            spec.payload_limit + IP_UDP_BYTES,
+            self.0.name()
         )
     }
 
@@ -50,12 +53,18 @@ impl Transport for S2n {
         let credentials = Credentials::make()?;
         let (certificate, key) = (&credentials.certificate_pem, &credentials.key_pem);
         runtime()?.block_on(async {
-            let mut server = Server::builder()
+            let server = Server::builder()
                 .with_tls((certificate.as_str(), key.as_str()))?
                 .with_io(endpoint(spec)?)?
-                .with_limits(limits()?)?
-                .start()
-                .map_err(|error| anyhow!("s2n-quic does not start: {error}"))?;
+                .with_limits(limits()?)?;
+            let started = match self.0 {
+                QuicCongestion::Cubic => server.start(),
+                QuicCongestion::Bbr => server
+                    .with_congestion_controller(congestion_controller::Bbr::default())?
+                    .start(),
+            };
+            let mut server =
+                started.map_err(|error| anyhow!("s2n-quic does not start: {error}"))?;
             announce(Ready {
                 address: server.local_addr()?,
                 certificate: certificate.clone(),
@@ -71,7 +80,7 @@ impl Transport for S2n {
         })
     }
 
-    fn fetch(&self, spec: &Spec, server: &Ready) -> Result<Fetched> {
+    fn fetch(&self, spec: &Spec, server: &Ready, arrived: &Arrived) -> Result<Fetched> {
         runtime()?.block_on(async {
             let client = Client::builder()
                 .with_tls(server.certificate.as_str())?
@@ -88,7 +97,9 @@ impl Transport for S2n {
                 send.send(spec.bytes.to_be_bytes().to_vec().into()).await?;
                 send.finish()?;
                 while let Some(chunk) = receive.receive().await? {
-                    bytes += chunk.len() as u64;
+                    let count = chunk.len() as u64;
+                    bytes += count;
+                    arrived.fetch_add(count, Ordering::Relaxed);
                 }
             }
             connection.close(0_u8.into());

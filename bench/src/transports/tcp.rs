@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 use anyhow::{Context, Result};
 
-use super::{Announce, Fetched, Ready, Source, Spec, Transport, tell};
+use super::{Announce, Arrived, Fetched, Ready, Source, Spec, Transport, tell};
 
 /// Bytes of a write, and room for a read.
 pub(super) const PIECE_BYTES: usize = 256 << 10;
@@ -32,7 +32,7 @@ impl Transport for Tcp {
         }
     }
 
-    fn fetch(&self, spec: &Spec, server: &Ready) -> Result<Fetched> {
+    fn fetch(&self, spec: &Spec, server: &Ready, _arrived: &Arrived) -> Result<Fetched> {
         let mut stream = TcpStream::connect(server.address)?;
         self.prepare(&stream)?;
         let mut buffer = vec![0; PIECE_BYTES];

@@ -12,7 +12,7 @@ use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, Str
 
 use super::certificate::{self, Credentials};
 use super::tcp::{PIECE_BYTES, read_exactly, read_request};
-use super::{Announce, Fetched, Ready, Source, Spec, Transport, tell};
+use super::{Announce, Arrived, Fetched, Ready, Source, Spec, Transport, tell};
 use crate::machine::version_of;
 
 /// See the module.
@@ -53,7 +53,7 @@ impl Transport for TlsTcp {
         }
     }
 
-    fn fetch(&self, spec: &Spec, server: &Ready) -> Result<Fetched> {
+    fn fetch(&self, spec: &Spec, server: &Ready, _arrived: &Arrived) -> Result<Fetched> {
         let config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])?
             .with_root_certificates(certificate::trust(&server.certificate)?)

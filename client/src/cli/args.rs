@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use columba_core::values::{parse_rate, parse_size, parse_time};
+use columba_values::{parse_rate, parse_size, parse_time};
 
 const ABOUT: &str = "Chat with a Columba server and download its files over bad networks";
 

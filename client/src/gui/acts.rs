@@ -6,7 +6,8 @@ use iced::widget::selector;
 
 use super::app::{App, Do, Message};
 use super::desktop;
-use super::dialog::{self, Dialog, download, palette, settings};
+use super::dialog::{self, Dialog, palette, settings};
+use super::downloads::choose;
 use super::screen::{composer, connect, talk, timeline};
 use super::worker::Told;
 use crate::engine::CommandError;
@@ -189,10 +190,14 @@ impl App {
     pub(super) fn on_talk(&mut self, message: talk::Message) -> Task<Message> {
         use talk::Message as M;
         match message {
-            M::Typed(text) => {
-                self.model.edit(text);
-                return operation::focus(composer::INPUT);
+            M::Edit(action) => {
+                let edits = action.is_edit();
+                self.talk.line.perform(action);
+                if edits {
+                    self.model.edit(self.talk.line.text());
+                }
             }
+            M::Take(text) => return self.take(text),
             M::Send => return self.submit(),
             M::Open(conversation) => return self.on_do(Do::Open(conversation)),
             M::Older => self.model.timelines_mut().shown_mut().page_older(),
@@ -238,67 +243,6 @@ impl App {
         Task::none()
     }
 
-    /// What concerns files and downloads.
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "the rest asks nothing of the engine"
-    )]
-    fn on_files(&mut self, message: talk::Message) -> Task<Message> {
-        use talk::Message as M;
-        let now = self.launch.watch.now();
-        let effects = match message {
-            M::RefreshFiles => Model::refresh_files(),
-            M::Get(name) => return self.get(name),
-            M::Retry(request) => self.model.retry(now, request, None),
-            M::RetryAll => self.model.retry_all(now),
-            M::Pause(request) => self.model.pause(request),
-            M::Resume(request) => self.model.resume(request),
-            M::CancelTransfer(request) => self.model.cancel(now, request, true),
-            other => {
-                self.on_pane(other);
-                Vec::new()
-            }
-        };
-        self.carry_out(effects)
-    }
-
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "everything else was taken before"
-    )]
-    fn on_pane(&mut self, message: talk::Message) {
-        use talk::Message as M;
-        let pane = &mut self.talk.transfers;
-        match message {
-            M::SearchFiles(text) => self.model.files_mut().set_search(&text),
-            M::SortFiles(by) => self.model.files_mut().sort_by(by),
-            M::ToggleFiles => self.toggle_files(),
-            M::ForgetTransfer(request) => self.model.forget_transfer(request),
-            M::ClearDone => self.model.clear_done_transfers(),
-            M::Select(request) => pane.chosen = Some(request),
-            M::Figures(tab) => pane.tab = tab,
-            M::ToggleBehind => pane.behind = !pane.behind,
-            M::ToggleTransfers => self.show_transfers(!self.talk.transfers.open),
-            M::Elsewhere(request) => {
-                self.dialog = Some(Dialog::Download(download::Dialog {
-                    folder: self.folder_text(),
-                    again: Some(request),
-                    ..download::Dialog::default()
-                }));
-            }
-            _ => {}
-        }
-    }
-
-    /// Downloads, and shows it.
-    fn get(&mut self, name: String) -> Task<Message> {
-        let now = self.launch.watch.now();
-        self.show_transfers(true);
-        self.talk.transfers.chosen = None;
-        let effects = self.model.get(now, vec![name], None);
-        self.carry_out(effects)
-    }
-
     fn submit(&mut self) -> Task<Message> {
         let effects = self.model.submit(self.launch.watch.moment());
         let gets = effects
@@ -310,6 +254,12 @@ impl App {
         }
         let carried = self.carry_out(effects);
         Task::batch([carried, self.on_do(Do::Newest)])
+    }
+
+    /// Puts this into the line, to go on from there.
+    fn take(&mut self, text: String) -> Task<Message> {
+        self.model.edit(text);
+        operation::focus(composer::INPUT)
     }
 
     /// A reader who has scrolled up stays where they are; one at the end follows it.
@@ -352,14 +302,6 @@ impl App {
         self.model.timelines_mut().shown_mut().find("");
     }
 
-    fn folder_text(&self) -> String {
-        self.model
-            .transfers()
-            .folder()
-            .to_string_lossy()
-            .into_owned()
-    }
-
     pub(super) fn on_do(&mut self, what: Do) -> Task<Message> {
         match what {
             Do::Zoom(steps) => self.zoom_by(steps),
@@ -379,9 +321,15 @@ impl App {
             }
             Do::Arrow { down } => return self.arrow(down),
             _ if !self.is_talking() => {}
+            Do::Type(_) | Do::Paste if self.dialog.is_some() => {}
+            Do::Paste => return iced::clipboard::read().map(Message::Pasted),
+            Do::Type(typed) => {
+                let text = format!("{}{typed}", self.model.input().text());
+                return self.take(text);
+            }
             Do::Tab { back } => {
                 self.model.complete(back);
-                return to_input();
+                return operation::focus(composer::INPUT);
             }
             Do::NextConversation { back } => {
                 self.close_find();
@@ -425,16 +373,6 @@ impl App {
         Task::none()
     }
 
-    const fn toggle_files(&mut self) {
-        self.talk.show_files = !self.talk.show_files;
-        self.preferences.show_files = self.talk.show_files;
-    }
-
-    const fn show_transfers(&mut self, open: bool) {
-        self.talk.transfers.open = open;
-        self.preferences.show_transfers = open;
-    }
-
     fn zoom_by(&mut self, steps: i32) {
         match steps {
             0 => self.preferences.zoom_percent = 100,
@@ -446,16 +384,10 @@ impl App {
     fn opened(&mut self) -> Task<Message> {
         self.talk.at_end = true;
         self.pay_attention();
-        Task::batch([operation::snap_to_end(talk::TIMELINE), to_input()])
-    }
-
-    fn open_download(&mut self) -> Task<Message> {
-        self.dialog = Some(Dialog::Download(download::Dialog {
-            folder: self.folder_text(),
-            ..download::Dialog::default()
-        }));
-        let look = self.carry_out(Model::refresh_files());
-        Task::batch([look, operation::focus(download::NAME)])
+        Task::batch([
+            operation::snap_to_end(talk::TIMELINE),
+            operation::focus(composer::INPUT),
+        ])
     }
 
     fn open_settings(&mut self) -> Task<Message> {
@@ -484,7 +416,7 @@ impl App {
             Some(Dialog::Palette(dialog)) => dialog.step(&self.model, down),
             None if talks => {
                 self.model.recall(!down);
-                return to_input();
+                return operation::focus(composer::INPUT);
             }
             Some(_) | None => {}
         }
@@ -496,35 +428,12 @@ impl App {
             dialog::Message::Close => self.escape(),
             dialog::Message::Command(text) => {
                 self.dialog = None;
-                self.model.edit(text);
-                to_input()
+                self.take(text)
             }
             dialog::Message::Download(message) => self.on_download(message),
             dialog::Message::Settings(message) => self.on_settings(message),
             dialog::Message::Palette(message) => self.on_palette(message),
         }
-    }
-
-    fn on_download(&mut self, message: download::Message) -> Task<Message> {
-        let Some(Dialog::Download(dialog)) = &mut self.dialog else {
-            return Task::none();
-        };
-        let now = self.launch.watch.now();
-        let effects = match dialog.update(message, &self.model) {
-            None => return Task::none(),
-            Some(download::Event::Choose(folder)) => return choose(folder),
-            Some(download::Event::Get { name, folder }) => {
-                self.model.get(now, vec![name], Some(folder))
-            }
-            Some(download::Event::Again { request, folder }) => {
-                self.model.retry(now, request, Some(folder))
-            }
-        };
-        self.dialog = None;
-        self.show_transfers(true);
-        self.talk.transfers.chosen = None;
-        let carried = self.carry_out(effects);
-        Task::batch([carried, operation::focus(composer::INPUT)])
     }
 
     fn on_settings(&mut self, message: settings::Message) -> Task<Message> {
@@ -541,30 +450,6 @@ impl App {
             }
             settings::Message::Chosen(folder) => return self.on_chosen(folder),
             settings::Message::Copy(text) => return self.copy(text),
-        }
-        Task::none()
-    }
-
-    fn set_downloads(&mut self, folder: String) {
-        let path = std::path::PathBuf::from(folder.trim());
-        if !path.as_os_str().is_empty() {
-            self.preferences.downloads = Some(path.clone());
-            self.model.set_download_folder(path);
-        }
-        if let Some(Dialog::Settings(dialog)) = &mut self.dialog {
-            dialog.folder = folder;
-        }
-    }
-
-    pub(super) fn on_chosen(&mut self, folder: Option<std::path::PathBuf>) -> Task<Message> {
-        match (&self.dialog, folder) {
-            (Some(Dialog::Settings(_)), Some(folder)) => {
-                self.set_downloads(folder.to_string_lossy().into_owned());
-            }
-            (Some(Dialog::Download(_)), Some(folder)) => {
-                return self.on_download(download::Message::Chosen(Some(folder)));
-            }
-            (Some(_) | None, _) => {}
         }
         Task::none()
     }
@@ -595,18 +480,6 @@ impl App {
     pub const fn is_connecting(&self) -> bool {
         matches!(self.model.connection().state(), State::Connecting { .. })
     }
-}
-
-/// The keyboard goes to the line, behind what is there.
-fn to_input() -> Task<Message> {
-    Task::batch([
-        operation::focus(composer::INPUT),
-        operation::move_cursor_to_end(composer::INPUT),
-    ])
-}
-
-fn choose(start: std::path::PathBuf) -> Task<Message> {
-    Task::perform(desktop::choose_folder(start), Message::Chosen)
 }
 
 /// Finds out where a row is, then scrolls to it.

@@ -45,6 +45,8 @@ pub enum Message {
     Close,
     /// The engine had its time to say goodbye.
     CloseNow,
+    /// What was to be pasted.
+    Pasted(Option<String>),
     /// A folder was chosen, or not.
     Chosen(Option<std::path::PathBuf>),
     /// Where an entry is, to scroll to it: the entry and the timeline.
@@ -77,6 +79,10 @@ pub enum Do {
         /// Down.
         down: bool,
     },
+    /// Something was typed while no field had the keyboard: it belongs into the line.
+    Type(String),
+    /// Paste, while no field has the keyboard.
+    Paste,
     /// The next conversation, or the one before.
     NextConversation {
         /// The one before.
@@ -194,6 +200,12 @@ impl App {
 
     /// Takes a message.
     pub fn update(&mut self, message: Message) -> Task<Message> {
+        let task = self.take_message(message);
+        self.talk.follow(self.model.input().text());
+        task
+    }
+
+    fn take_message(&mut self, message: Message) -> Task<Message> {
         match message {
             Message::Act(Act::Connect(message)) => self.on_connect(message),
             Message::Act(Act::Talk(message)) => self.on_talk(message),
@@ -222,6 +234,7 @@ impl App {
             }
             Message::Close => self.close(),
             Message::CloseNow => iced::exit(),
+            Message::Pasted(text) => self.on_do(Do::Type(text.unwrap_or_default())),
             Message::Chosen(folder) => self.on_chosen(folder),
             Message::Found(entry, around) => scroll_to(entry, around),
         }
@@ -304,7 +317,7 @@ impl App {
             Some(words) => super::toast::above(self.look, all, words),
             None => all,
         };
-        all.map(Message::Act)
+        super::calm::calm(all.map(Message::Act))
     }
 
     /// Whether the main screen is shown: as long as there is or was a connection that lasts.

@@ -13,11 +13,14 @@ pub(super) fn understand(event: Event, status: event::Status, _: window::Id) -> 
             key,
             physical_key,
             modifiers,
+            text,
             ..
         }) => {
             let latin = key.to_latin(physical_key);
             let free = status == event::Status::Ignored;
-            shortcut(&key, latin, modifiers, free).map(Message::Key)
+            shortcut(&key, latin, modifiers, free)
+                .or_else(|| typed(text.as_deref().filter(|_| free)?, modifiers))
+                .map(Message::Key)
         }
         Event::Window(window::Event::Focused) => Some(Message::Focused(true)),
         Event::Window(window::Event::Unfocused) => Some(Message::Focused(false)),
@@ -66,10 +69,18 @@ fn shortcut(key: &Key, latin: Option<char>, modifiers: Modifiers, free: bool) ->
         ('d', false) => Some(Do::Download),
         ('k', false) => Some(Do::Palette),
         ('f', false) => Some(Do::Find),
+        ('v', false) if free => Some(Do::Paste),
         ('j', false) => Some(Do::Transfers),
         ('b', false) => Some(Do::Files),
         _ => None,
     }
+}
+
+/// Text that no field has taken.
+fn typed(text: &str, modifiers: Modifiers) -> Option<Do> {
+    let commands = modifiers.intersects(Modifiers::CTRL | Modifiers::ALT | Modifiers::LOGO);
+    let written = !text.is_empty() && !text.chars().any(char::is_control);
+    (written && !commands).then(|| Do::Type(text.to_owned()))
 }
 
 #[cfg(test)]
@@ -93,6 +104,13 @@ mod tests {
         let f1 = shortcut(&Key::Named(Named::F1), None, Modifiers::empty(), false);
         assert_eq!(f1, Some(Do::Commands));
         assert_eq!(pressed('d', Modifiers::empty()), None);
+    }
+
+    #[test]
+    fn text_without_a_field_is_for_the_line_and_control_characters_are_not() {
+        assert_eq!(typed("é", Modifiers::SHIFT), Some(Do::Type("é".to_owned())));
+        assert_eq!(typed("\r", Modifiers::empty()), None);
+        assert_eq!(typed("a", Modifiers::CTRL), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! methods to the widgets as styles. State is never told by colour alone: words or icons stand beside.
 
 use iced::border::Radius;
-use iced::widget::{button, container, progress_bar, rule, scrollable, text_input};
+use iced::widget::{button, container, progress_bar, rule, scrollable, text_editor, text_input};
 use iced::{Background, Border, Color, Font, Shadow, Theme, Vector, color, font};
 
 /// The font of all text.
@@ -284,6 +284,22 @@ impl Look {
             background: Background::Color(self.field),
             border,
             icon: self.muted,
+            placeholder: mix(self.muted, self.field, 0.25),
+            value: self.text,
+            selection: mix(self.accent, self.field, 0.6),
+        }
+    }
+
+    /// The line being typed; `edge` while it has the keyboard.
+    pub(super) fn editor(&self, edge: Color, status: text_editor::Status) -> text_editor::Style {
+        let focused = matches!(status, text_editor::Status::Focused { .. });
+        let mut border = self.border(if focused { edge } else { self.edge }, CORNER);
+        if focused {
+            border.width = self.line_width + 0.5;
+        }
+        text_editor::Style {
+            background: Background::Color(self.field),
+            border,
             placeholder: mix(self.muted, self.field, 0.25),
             value: self.text,
             selection: mix(self.accent, self.field, 0.6),

@@ -1,16 +1,19 @@
 //! The desktop window, in iced over the [`model`](crate::model).
 //!
-//! Reading order: [`app`] holds the state and says where each message goes, `acts` what each act of a
-//! person changes, `worker` runs the engine as a subscription. A `screen` or `dialog` has a view and
-//! its messages; what is beyond it goes upward as an event. `look` has all colours and styles, `parts`
-//! the small pieces, `chart` the plots, `keys` the keyboard, `desktop` what is asked of the system.
+//! Reading order: [`app`] holds the state and says where each message goes, `acts` and `downloads` what
+//! each act of a person changes, `worker` runs the engine as a subscription. A `screen` or `dialog` has a
+//! view and its messages; what is beyond it goes upward as an event. `look` has all colours and styles,
+//! `parts` the small pieces, `chart` the plots, `keys` the keyboard, `calm` the cursor, `desktop` what is
+//! asked of the system.
 
 mod acts;
 pub mod app;
+mod calm;
 mod chart;
 mod clock;
 mod desktop;
 mod dialog;
+mod downloads;
 mod icon;
 mod keys;
 mod launch;

@@ -18,9 +18,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use columba_core::client::Storage;
+use foldhash::fast::RandomState;
 use slab::Slab;
 
-use super::segment_pool::SegmentPool;
+use super::segment_pool::{SegmentPool, SmallPool};
 use super::{
     ChainingValue, FileKey, Part, SEGMENT_BYTES, SMALL_FILE_BYTES, StorageError, segment_count,
     segment_len, segment_start,
@@ -78,7 +79,7 @@ struct Assembly {
     key: FileKey,
     part: Arc<dyn Part>,
     size_bytes: u64,
-    /// Whole content of a small file, until it is taken.
+    /// Whole content of a small file, from its first byte until it is taken.
     small: Option<Vec<u8>>,
     segments: Vec<SegmentState>,
     streams: Vec<u32>,
@@ -122,9 +123,10 @@ enum Place {
 #[derive(Debug)]
 pub struct Assemblies {
     pool: SegmentPool,
+    small_pool: SmallPool,
     files: Slab<Assembly>,
-    by_key: HashMap<FileKey, usize>,
-    streams: HashMap<u32, Route>,
+    by_key: HashMap<FileKey, usize, RandomState>,
+    streams: HashMap<u32, Route, RandomState>,
     open: Slab<OpenSegment>,
     spot: Option<Spot>,
     bounce: Vec<u8>,
@@ -140,9 +142,10 @@ impl Assemblies {
     pub fn new(segment_buffers: usize) -> Self {
         Self {
             pool: SegmentPool::new(segment_buffers.max(2)),
+            small_pool: SmallPool::default(),
             files: Slab::new(),
-            by_key: HashMap::new(),
-            streams: HashMap::new(),
+            by_key: HashMap::default(),
+            streams: HashMap::default(),
             open: Slab::with_capacity(segment_buffers),
             spot: None,
             bounce: Vec::new(),
@@ -174,7 +177,7 @@ impl Assemblies {
             key,
             part,
             size_bytes,
-            small: small_buffer(size_bytes),
+            small: None,
             segments,
             streams: Vec::new(),
         });
@@ -212,9 +215,6 @@ impl Assemblies {
         else {
             return;
         };
-        if file.small.is_none() {
-            file.small = small_buffer(file.size_bytes);
-        }
         for index in segments {
             if let Some(state) = file.segments.get_mut(*index as usize) {
                 if let SegmentState::Open(open) = *state {
@@ -229,7 +229,18 @@ impl Assemblies {
     pub fn take_small(&mut self, key: FileKey) -> Option<Vec<u8>> {
         self.spot = None;
         let file = *self.by_key.get(&key)?;
-        self.files.get_mut(file)?.small.take()
+        let file = self.files.get_mut(file)?;
+        if !file.is_small() || !file.wants(0) {
+            return None;
+        }
+        file.segments[0] = SegmentState::Done;
+        // No byte comes of an empty one.
+        Some(file.small.take().unwrap_or_default())
+    }
+
+    /// Takes the memory of a small file back.
+    pub fn recycle_small(&mut self, buffer: Vec<u8>) {
+        self.small_pool.give(buffer);
     }
 
     /// Forgets the file; its buffers return to the pool.
@@ -238,7 +249,10 @@ impl Assemblies {
         let Some(file) = self.by_key.remove(&key) else {
             return;
         };
-        let file = self.files.remove(file);
+        let mut file = self.files.remove(file);
+        if let Some(buffer) = file.small.take() {
+            self.small_pool.give(buffer);
+        }
         for state in file.segments {
             if let SegmentState::Open(open) = state {
                 self.pool.give(self.open.remove(open).buffer);
@@ -282,7 +296,8 @@ impl Assemblies {
         if run.end > range.end || !file.wants(index) {
             return None;
         }
-        let place = if file.small.is_some() {
+        let place = if file.is_small() {
+            self.hold_small(at);
             Place::Small(at)
         } else {
             Place::Open(self.open_segment(at, index, index..=index)?)
@@ -292,6 +307,16 @@ impl Assemblies {
             range,
             place,
         })
+    }
+
+    /// Gives a small file its memory, unless it has.
+    fn hold_small(&mut self, at: usize) {
+        if let Some(file) = self.files.get_mut(at)
+            && file.small.is_none()
+        {
+            let bytes = segment_len(file.size_bytes, 0) as usize;
+            file.small = Some(self.small_pool.take(bytes));
+        }
     }
 
     /// The segment's open buffer; it gets one unless it has. Those of `run` stay open meanwhile.
@@ -411,8 +436,13 @@ impl Assemblies {
         data: &[u8],
     ) {
         let range = within..within + data.len();
-        if let Some(small) = self.files.get_mut(at).and_then(|file| file.small.as_mut()) {
-            if let Some(place) = small.get_mut(range) {
+        if self.files.get(at).is_some_and(Assembly::is_small) {
+            if !self.files[at].wants(index) {
+                return;
+            }
+            self.hold_small(at);
+            let small = self.files[at].small.as_mut();
+            if let Some(place) = small.and_then(|small| small.get_mut(range)) {
                 place.copy_from_slice(data);
             }
         } else if let Some(open) = self.open_segment(at, index, run) {
@@ -498,11 +528,12 @@ impl Storage for Assemblies {
     }
 }
 
-fn small_buffer(size_bytes: u64) -> Option<Vec<u8>> {
-    (size_bytes <= SMALL_FILE_BYTES).then(|| vec![0; segment_len(size_bytes, 0) as usize])
-}
-
 impl Assembly {
+    /// Whether it stays in memory until it is complete.
+    const fn is_small(&self) -> bool {
+        self.size_bytes <= SMALL_FILE_BYTES
+    }
+
     fn wants(&self, index: u32) -> bool {
         self.segments
             .get(index as usize)

@@ -69,9 +69,53 @@ impl SegmentPool {
     }
 }
 
+/// Memory of small files that circulates between the network thread and whoever stores them, so that ever the same few
+/// pages are written.
+#[derive(Debug, Default)]
+pub(super) struct SmallPool {
+    free: Vec<Vec<u8>>,
+    free_bytes: usize,
+}
+
+/// Bytes that wait to be used again at most.
+const MAX_FREE_SMALL_BYTES: usize = 4 << 20;
+
+impl SmallPool {
+    /// A buffer of `bytes` with unspecified content.
+    pub(super) fn take(&mut self, bytes: usize) -> Vec<u8> {
+        let mut buffer = self.free.pop().unwrap_or_default();
+        self.free_bytes -= buffer.capacity();
+        buffer.resize(bytes, 0);
+        buffer
+    }
+
+    /// Takes a buffer back.
+    pub(super) fn give(&mut self, buffer: Vec<u8>) {
+        if buffer.capacity() > 0 && self.free_bytes + buffer.capacity() <= MAX_FREE_SMALL_BYTES {
+            self.free_bytes += buffer.capacity();
+            self.free.push(buffer);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn small_buffers_come_back_and_those_that_wait_are_bounded() {
+        let mut pool = SmallPool::default();
+        let first = pool.take(4096);
+        let place = first.as_ptr();
+        pool.give(first);
+        let again = pool.take(100);
+        assert_eq!((again.as_ptr(), again.len()), (place, 100));
+        for _ in 0..1000 {
+            pool.give(vec![1; 65_536]);
+        }
+        assert!(pool.free_bytes <= MAX_FREE_SMALL_BYTES && pool.free.len() == 64);
+        assert_eq!(pool.take(10).len(), 10);
+    }
 
     const WHOLE: u64 = SEGMENT_BYTES as u64;
 

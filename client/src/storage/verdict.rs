@@ -50,6 +50,19 @@ impl Verdict {
         verdict
     }
 
+    /// Of a file that is not judged by segments, or not yet: takes no memory, and knows nothing.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self {
+            size_bytes: 0,
+            received: Vec::new(),
+            sent: Vec::new(),
+            mismatches: Vec::new(),
+            verified: 0,
+            prefix: 0,
+        }
+    }
+
     /// The segment arrived and hashes to `value`.
     pub fn received(&mut self, index: u32, value: ChainingValue) -> Judged {
         let Some(place) = self.received.get_mut(index as usize) else {

@@ -2,20 +2,26 @@
 //!
 //! Jobs run in order, so one part's checkpoint never overtakes its end; complete files that wait
 //! together are published together. Preparing (which may hash gigabytes) gets a worker of its own.
+//! Jobs and outcomes change hands in batches: waking a thread costs more than a small file's job.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use super::finish::{Finished, Published, finish_batch};
 use super::verify::Notify;
-use super::{ChainingValue, FileKey, FileRequest, Part, Preparation, Storage, StorageError};
+use super::{
+    ChainingValue, FileKey, FileRequest, Part, Preparation, SMALL_FILE_BYTES, Storage, StorageError,
+};
 
 /// Most files that are published together.
 const MAX_BATCH: usize = 512;
+/// Outcomes of quick jobs that are told together at most.
+const TOLD_TOGETHER: usize = 128;
 
 /// Something to do.
 #[derive(Debug)]
@@ -79,6 +85,8 @@ pub enum Outcome {
         key: FileKey,
         /// Where it is.
         result: Result<PathBuf, StorageError>,
+        /// The memory of a small file, to be used again.
+        buffer: Option<Vec<u8>>,
     },
     /// A small file's content was not what the sender hashed.
     Mismatch {
@@ -90,8 +98,14 @@ pub enum Outcome {
 /// The thread. Dropping it waits for the job it is at.
 #[derive(Debug)]
 pub struct Worker {
-    jobs: Option<SyncSender<Job>>,
-    outcomes: Receiver<Outcome>,
+    jobs: Option<Sender<Vec<Job>>>,
+    /// What [`hand_over`](Self::hand_over) sends.
+    gathered: Vec<Job>,
+    /// Jobs that were submitted and are not done.
+    waiting: Arc<AtomicUsize>,
+    capacity: usize,
+    outcomes: Receiver<Vec<Outcome>>,
+    received: VecDeque<Outcome>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -107,15 +121,20 @@ impl Worker {
         interrupted: Arc<AtomicBool>,
         notify: Notify,
     ) -> io::Result<Self> {
-        let (jobs, waiting) = sync_channel(capacity);
+        let (jobs, given) = channel();
         let (finished, outcomes) = channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let left = Arc::clone(&waiting);
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
                 let mut turn = Turn {
                     storage,
-                    waiting,
+                    given,
+                    jobs: VecDeque::new(),
+                    left,
                     finished,
+                    outcomes: Vec::new(),
                     interrupted,
                     notify,
                 };
@@ -123,33 +142,53 @@ impl Worker {
             })?;
         Ok(Self {
             jobs: Some(jobs),
+            gathered: Vec::new(),
+            waiting,
+            capacity,
             outcomes,
+            received: VecDeque::new(),
             thread: Some(thread),
         })
     }
 
-    /// Hands a job over, or gives it back when `capacity` jobs wait already.
+    /// Takes a job, or gives it back when `capacity` jobs wait already. It begins after
+    /// [`hand_over`](Self::hand_over).
     ///
     /// # Errors
     /// The job itself.
-    pub fn submit(&self, job: Job) -> Result<(), Box<Job>> {
-        let Some(jobs) = &self.jobs else {
+    pub fn submit(&mut self, job: Job) -> Result<(), Box<Job>> {
+        if self.waiting.load(Ordering::Relaxed) >= self.capacity {
             return Err(Box::new(job));
-        };
-        jobs.try_send(job).map_err(|refused| match refused {
-            TrySendError::Full(job) | TrySendError::Disconnected(job) => Box::new(job),
-        })
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.gathered.push(job);
+        Ok(())
+    }
+
+    /// Gives the thread what was submitted.
+    pub fn hand_over(&mut self) {
+        if self.gathered.is_empty() {
+            return;
+        }
+        if let Some(jobs) = &self.jobs {
+            // A worker that panicked has said so; its files stay unfinished.
+            let _ = jobs.send(std::mem::take(&mut self.gathered));
+        }
     }
 
     /// The next outcome, if there is one.
     #[must_use]
-    pub fn poll(&self) -> Option<Outcome> {
-        self.outcomes.try_recv().ok()
+    pub fn poll(&mut self) -> Option<Outcome> {
+        if self.received.is_empty() {
+            self.received = self.outcomes.try_recv().ok()?.into();
+        }
+        self.received.pop_front()
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        self.hand_over();
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
             // A worker that panicked has said so on standard error already.
@@ -160,69 +199,95 @@ impl Drop for Worker {
 
 struct Turn {
     storage: Arc<dyn Storage>,
-    waiting: Receiver<Job>,
-    finished: Sender<Outcome>,
+    given: Receiver<Vec<Job>>,
+    /// Received, not begun.
+    jobs: VecDeque<Job>,
+    /// Jobs that are not done.
+    left: Arc<AtomicUsize>,
+    finished: Sender<Vec<Outcome>>,
+    /// Not told yet.
+    outcomes: Vec<Outcome>,
     interrupted: Arc<AtomicBool>,
     notify: Notify,
 }
 
 impl Turn {
     fn run(&mut self) {
-        let mut next = None;
-        while let Some(job) = next.take().or_else(|| self.waiting.recv().ok()) {
-            let alive = match job {
+        while let Some(job) = self.next() {
+            let (done, quick) = match job {
                 Job::Finish(file) => {
-                    let (batch, following) = self.gather(file);
-                    next = following;
-                    self.finish(&batch)
+                    let batch = self.gather(file);
+                    let count = batch.len();
+                    self.finish(batch);
+                    (count, false)
                 }
                 job @ (Job::Prepare { .. } | Job::Checkpoint { .. } | Job::Verified { .. }) => {
-                    self.perform(job)
+                    (1, self.perform(job))
                 }
             };
-            if !alive {
+            self.left.fetch_sub(done, Ordering::Relaxed);
+            let more_to_come =
+                quick && !self.jobs.is_empty() && self.outcomes.len() < TOLD_TOGETHER;
+            if !more_to_come && !self.tell() {
                 return;
             }
-            (self.notify)();
         }
     }
 
-    /// All complete files that wait by now, and the job that came after them.
-    fn gather(&self, first: Finished) -> (Vec<Finished>, Option<Job>) {
+    fn next(&mut self) -> Option<Job> {
+        while self.jobs.is_empty() {
+            self.jobs = self.given.recv().ok()?.into();
+        }
+        self.jobs.pop_front()
+    }
+
+    /// All complete files that wait by now.
+    fn gather(&mut self, first: Finished) -> Vec<Finished> {
         let mut batch = vec![first];
         while batch.len() < MAX_BATCH {
-            match self.waiting.try_recv() {
-                Ok(Job::Finish(file)) => batch.push(file),
-                Ok(other) => return (batch, Some(other)),
-                Err(_) => break,
+            if self.jobs.is_empty()
+                && let Ok(jobs) = self.given.try_recv()
+            {
+                self.jobs = jobs.into();
+            }
+            match self.jobs.pop_front() {
+                Some(Job::Finish(file)) => batch.push(file),
+                Some(other) => {
+                    self.jobs.push_front(other);
+                    break;
+                }
+                None => break,
             }
         }
-        (batch, None)
+        batch
     }
 
-    fn finish(&self, batch: &[Finished]) -> bool {
-        let results = finish_batch(&*self.storage, batch);
-        batch.iter().zip(results).all(|(file, result)| {
+    fn finish(&mut self, batch: Vec<Finished>) {
+        let results = finish_batch(&*self.storage, &batch);
+        let told = batch.into_iter().zip(results).map(|(file, result)| {
             let key = file.key;
-            self.tell(match result {
-                Published::At(path) => Outcome::Finished {
-                    key,
-                    result: Ok(path),
-                },
-                Published::Failed(error) => Outcome::Finished {
-                    key,
-                    result: Err(error),
-                },
-                Published::Mismatch => Outcome::Mismatch { key },
-            })
-        })
+            let buffer = file.whole.map(|(bytes, _)| bytes);
+            let result = match result {
+                Published::At(path) => Ok(path),
+                Published::Failed(error) => Err(error),
+                Published::Mismatch => return Outcome::Mismatch { key },
+            };
+            Outcome::Finished {
+                key,
+                result,
+                buffer,
+            }
+        });
+        self.outcomes.extend(told);
     }
 
-    fn perform(&self, job: Job) -> bool {
+    /// Does a job; returns whether it was a quick one, whose outcome may wait for others.
+    fn perform(&mut self, job: Job) -> bool {
         match job {
             Job::Prepare { key, request } => {
                 let result = self.storage.prepare(&request, &self.interrupted);
-                self.tell(Outcome::Prepared { key, result })
+                self.outcomes.push(Outcome::Prepared { key, result });
+                request.size_bytes <= SMALL_FILE_BYTES
             }
             Job::Checkpoint {
                 key,
@@ -230,18 +295,30 @@ impl Turn {
                 complete,
             } => {
                 let result = part.checkpoint(&complete);
-                self.tell(Outcome::Checkpointed { key, result })
+                self.outcomes.push(Outcome::Checkpointed { key, result });
+                false
             }
-            Job::Verified { key, part, index } => match part.verified_up_to(index) {
-                Ok(()) => true,
-                Err(error) => self.tell(Outcome::Failed { key, error }),
-            },
-            Job::Finish(file) => self.finish(&[file]),
+            Job::Verified { key, part, index } => {
+                if let Err(error) = part.verified_up_to(index) {
+                    self.outcomes.push(Outcome::Failed { key, error });
+                }
+                false
+            }
+            Job::Finish(file) => {
+                self.finish(vec![file]);
+                false
+            }
         }
     }
 
-    fn tell(&self, outcome: Outcome) -> bool {
-        self.finished.send(outcome).is_ok()
+    /// Tells what came of the jobs; `false` when nobody listens any more.
+    fn tell(&mut self) -> bool {
+        if self.outcomes.is_empty() {
+            return true;
+        }
+        let told = self.finished.send(std::mem::take(&mut self.outcomes));
+        (self.notify)();
+        told.is_ok()
     }
 }
 
@@ -252,7 +329,8 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    fn next(worker: &Worker, wake: &mpsc::Receiver<()>) -> Outcome {
+    fn next(worker: &mut Worker, wake: &mpsc::Receiver<()>) -> Outcome {
+        worker.hand_over();
         loop {
             if let Some(outcome) = worker.poll() {
                 return outcome;
@@ -273,7 +351,7 @@ mod tests {
             let _ = woken.send(());
         });
         let interrupted = Arc::new(AtomicBool::new(false));
-        let worker = Worker::start("test", storage, 2000, interrupted, notify).unwrap();
+        let mut worker = Worker::start("test", storage, 2000, interrupted, notify).unwrap();
         for number in 0..1000u32 {
             let request = FileRequest {
                 folder: None,
@@ -286,7 +364,7 @@ mod tests {
         }
         let mut published = 0;
         while published < 1000 {
-            match next(&worker, &wake) {
+            match next(&mut worker, &wake) {
                 Outcome::Prepared {
                     key,
                     result: Ok(Preparation::Fetch { part, .. }),
@@ -300,7 +378,7 @@ mod tests {
                     };
                     worker.submit(Job::Finish(file)).unwrap();
                 }
-                Outcome::Finished { key, result } => {
+                Outcome::Finished { key, result, .. } => {
                     let path = result.unwrap();
                     assert_eq!(std::fs::read(path).unwrap(), key.0.to_be_bytes());
                     published += 1;

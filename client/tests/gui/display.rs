@@ -40,8 +40,16 @@ fn missing() -> Vec<&'static str> {
 
 struct Display {
     name: String,
-    _manager: Running,
+    manager: Running,
     _server: Running,
+}
+
+/// Without a window manager keys go nowhere.
+fn manager(display: &str) -> Running {
+    let mut command = Command::new("openbox");
+    command.env("DISPLAY", display);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    Running(command.spawn().unwrap())
 }
 
 impl Display {
@@ -66,22 +74,31 @@ impl Display {
             .read_line(&mut number)
             .unwrap();
         let name = format!(":{}", number.trim());
-        let server = Running(server);
-        // Without a window manager keys go nowhere.
-        let manager = Command::new("openbox")
-            .env("DISPLAY", &name)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let display = Self {
+        let mut display = Self {
+            manager: manager(&name),
             name,
-            _manager: Running(manager),
-            _server: server,
+            _server: Running(server),
         };
-        // A window that opens while the manager starts may stay hidden.
-        display.until(&["get_num_desktops"]);
+        display.wait_for_manager();
         display
+    }
+
+    /// A window that opens while the manager starts may stay hidden.
+    fn wait_for_manager(&mut self) {
+        let end = Instant::now() + HANG;
+        while !self.answers(&["get_num_desktops"]) {
+            assert!(Instant::now() < end, "the window manager does not start");
+            // It gives up when other X servers that start now keep it from its display for a moment.
+            if self.manager.0.try_wait().unwrap().is_some() {
+                self.manager = manager(&self.name);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn answers(&self, arguments: &[&str]) -> bool {
+        let output = self.command("xdotool").args(arguments).output().unwrap();
+        output.status.success() && !output.stdout.is_empty()
     }
 
     /// Asks until there is an answer: another process's progress has no event to wait for.

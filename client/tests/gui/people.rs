@@ -20,6 +20,8 @@ use iced_test::program::Program;
 
 /// A test that hangs shall fail rather than hang; nothing here takes nearly as long.
 const HANG: Duration = Duration::from_secs(100);
+/// Where the line is while no downloads are shown.
+const LINE: &str = "(560, 690)";
 
 /// A window with a person before it, without a display.
 struct Person<P: Program> {
@@ -133,6 +135,9 @@ where
     }
 
     fn says(&mut self, words: &str) {
+        // The window gives the line the keyboard by itself, but here no frame comes between that and
+        // the first key; a click is there before the keys.
+        self.does(&format!("click {LINE}"));
         self.does(&format!("type \"{words}\""));
         self.does("type enter");
     }
@@ -235,7 +240,6 @@ fn the_window_comes_back_after_the_servers_restart() {
 }
 
 #[test]
-#[ignore = "in 2 of 60 runs a window never showed that its download was verified, and why is not known yet: run it with --ignored"]
 fn two_windows_and_three_command_lines_share_a_server_at_five_percent_loss() {
     let rig = Rig::new();
     let path = rig.lossy();

@@ -423,8 +423,9 @@ impl Sample {
         });
     }
 
-    /// Does something with the window as it is drawn, and takes what comes of it.
-    pub fn act(&mut self, act: impl FnOnce(&mut iced_test::Simulator<'_, Message>)) {
+    /// Does something with the window as it is drawn, and takes what comes of it; how much the window
+    /// asks of its runtime then, as moving the keyboard.
+    pub fn act(&mut self, act: impl FnOnce(&mut iced_test::Simulator<'_, Message>)) -> usize {
         let size = (1180.0, 760.0);
         let messages: Vec<Message> = {
             let settings = columba_client::gui::settings();
@@ -432,8 +433,7 @@ impl Sample {
             act(&mut window);
             window.into_messages().collect()
         };
-        for message in messages {
-            let _task = self.app.update(message);
-        }
+        let tasks = messages.into_iter();
+        tasks.map(|message| self.app.update(message).units()).sum()
     }
 }

@@ -149,6 +149,23 @@ fn typing_and_enter_sends_and_tab_completes() {
 }
 
 #[test]
+fn what_is_typed_without_a_field_goes_into_the_line_and_a_line_is_edited_anywhere() {
+    let mut sample = Sample::talking();
+    sample.does(Do::Type("h".to_owned()));
+    sample.does(Do::Type("i".to_owned()));
+    assert_eq!(sample.app.model().input().text(), "hi");
+    sample.does(Do::Download);
+    sample.does(Do::Type("x".to_owned()));
+    sample.does(Do::Escape);
+    assert_eq!(sample.app.model().input().text(), "hi");
+    let asked = sample.act(|window| {
+        window.click(iced_test::selector::id("composer")).unwrap();
+        window.typewrite("x");
+    });
+    assert_eq!(asked, 0, "typing moves the cursor nowhere else");
+}
+
+#[test]
 fn the_three_buttons_work_by_mouse_and_by_key() {
     for (button, key, words) in [
         ("Show Commands", Do::Commands, "TYPE INTO THE CHAT"),

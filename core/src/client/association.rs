@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use hdrhistogram::Histogram;
 
 use super::acks::AckSchedule;
@@ -23,6 +24,10 @@ use crate::wire::{Kind, StreamStatus};
 
 /// CLOSE is sent so often at most; then the association ends without an answer.
 pub(super) const CLOSE_TRIES: u32 = 4;
+
+/// How long finished streams wait for others to be told with them.
+const MIN_DONE_DELAY: Duration = Duration::from_millis(1);
+const MAX_DONE_DELAY: Duration = Duration::from_millis(5);
 
 /// Less credit than this holds the server back whatever the size of its packets.
 const SCARCE_CREDIT_BYTES: u32 = 65_507;
@@ -102,7 +107,7 @@ pub struct ClientAssociation {
     pub(super) rtt_histogram: Histogram<u64>,
     pub(super) acks: AckSchedule,
     pub(super) streams: Vec<ReceiveStream>,
-    pub(super) by_id: HashMap<u32, usize>,
+    pub(super) by_id: HashMap<u32, usize, RandomState>,
     pub(super) last_stream: (u32, usize),
     pub(super) pool: ChunkPool,
     pub(super) scratch: Vec<u8>,
@@ -153,7 +158,7 @@ impl ClientAssociation {
                 .expect("one microsecond to a minute are bounds"),
             acks: AckSchedule::new(now),
             streams: Vec::new(),
-            by_id: HashMap::new(),
+            by_id: HashMap::default(),
             last_stream: (0, 0),
             pool: ChunkPool::default(),
             scratch: vec![0; MAX_DATAGRAM_BYTES],
@@ -271,7 +276,7 @@ impl ClientAssociation {
         self.done.push(StreamStatus::new(id, status));
         if self.done_at.is_none() {
             // A little patience puts many small files into one packet.
-            self.done_at = Some(now + (self.rtt.srtt() / 8).min(Duration::from_millis(5)));
+            self.done_at = Some(now + (self.rtt.srtt() / 8).clamp(MIN_DONE_DELAY, MAX_DONE_DELAY));
         }
         Some(stream.counters)
     }

@@ -8,7 +8,7 @@ use zerocopy::FromBytes;
 use super::association::{ClientAssociation, ClientEvent, Phase};
 use super::storage::Storage;
 use crate::error::{CloseReason, DropReason, StreamEnd};
-use crate::limits::{MAX_BACKOFF, MAX_FORGERIES};
+use crate::limits::{MAX_BACKOFF, MAX_DONE_ENTRIES, MAX_FORGERIES};
 use crate::packet_number::expand;
 use crate::units::{Ecn, Timestamp};
 use crate::wire::{Close, Echo, Kind, ParsedHeader, Reset, StreamStatuses, SynAck};
@@ -115,15 +115,7 @@ impl ClientAssociation {
             }
             Kind::DoneAck => {
                 let statuses = StreamStatuses::parse(body).map_err(|_| DropReason::Unparsable)?;
-                self.done.retain(|entry| {
-                    !statuses
-                        .0
-                        .iter()
-                        .any(|acked| acked.stream() == entry.stream())
-                });
-                if self.done.is_empty() {
-                    self.done_at = None;
-                }
+                self.on_done_ack(statuses);
             }
             Kind::Reset => {
                 let reset = Reset::ref_from_bytes(body).map_err(|_| DropReason::Unparsable)?;
@@ -154,6 +146,20 @@ impl ClientAssociation {
             }
         }
         Ok(())
+    }
+
+    fn on_done_ack(&mut self, acked: StreamStatuses<'_>) {
+        let mut streams = [0; MAX_DONE_ENTRIES];
+        let streams = &mut streams[..acked.0.len().min(MAX_DONE_ENTRIES)];
+        for (stream, status) in streams.iter_mut().zip(acked.0) {
+            *stream = status.stream();
+        }
+        streams.sort_unstable();
+        self.done
+            .retain(|entry| streams.binary_search(&entry.stream()).is_err());
+        if self.done.is_empty() {
+            self.done_at = None;
+        }
     }
 
     pub(super) fn push_echo(&mut self, kind: Kind, token: u64) {

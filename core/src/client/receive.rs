@@ -34,6 +34,8 @@ impl ClientAssociation {
             .ok_or(DropReason::Unparsable)?;
         let run = first..first + count;
         let offset = layout.cell_offset(first);
+        // Without the padding behind a stream's end.
+        let held = layout.run_bytes(first, count);
         let present = stream.cells.count_in(run.clone());
         let direct = present == 0 && offset + payload as u64 <= layout.file_bytes();
         let parity = header.key_phase;
@@ -70,7 +72,7 @@ impl ClientAssociation {
                 at = missing.end;
             }
         }
-        self.note_cells(slot, run, present, payload);
+        self.note_cells(slot, run, present, held);
         Ok(())
     }
 

@@ -238,7 +238,7 @@ impl CongestionController for Controller {
 
 /// Paths with a shorter round trip than this are not paced while they lose nothing: their queues
 /// drain faster than timers fire.
-const UNPACED_RTT: Duration = Duration::from_millis(2);
+pub(crate) const UNPACED_RTT: Duration = Duration::from_millis(2);
 
 /// `bytes` over `span` as bytes per second, saturating.
 fn rate_over(bytes: u64, span: Duration) -> u64 {

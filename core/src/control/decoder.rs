@@ -38,8 +38,8 @@ pub struct FrameDecoder {
     failed: Option<ParseError>,
 }
 
-/// An idle connection gives its buffer back beyond this size.
-const KEPT_BYTES: usize = 4 * 1_024;
+/// A buffer beyond this size is given back as soon as it is empty, one up to it by [`FrameDecoder::release`] only.
+const KEPT_BYTES: usize = 16 * 1_024;
 
 impl FrameDecoder {
     /// Decodes what `from` sends.
@@ -64,6 +64,15 @@ impl FrameDecoder {
     pub fn sink(&mut self) -> &mut Vec<u8> {
         self.compact();
         &mut self.buffer
+    }
+
+    /// Gives the buffer back if nothing is in it: thousands of idle connections then cost none. For when nothing more is
+    /// to be read for now.
+    pub fn release(&mut self) {
+        if self.consumed == self.buffer.len() {
+            self.buffer = Vec::new();
+            self.consumed = 0;
+        }
     }
 
     /// Bytes that wait for the rest of their frame, or to be taken out.
@@ -253,5 +262,12 @@ mod tests {
         decoder.push(&bytes);
         assert!(decoder.next_frame().expect("good bytes").is_some());
         assert!(decoder.sink().capacity() <= KEPT_BYTES);
+        decoder.push(&bytes[..10]);
+        decoder.release();
+        assert_eq!(decoder.buffered_bytes(), 10, "half a frame is kept");
+        decoder.push(&bytes[10..]);
+        assert!(decoder.next_frame().expect("good bytes").is_some());
+        decoder.release();
+        assert_eq!(decoder.buffer.capacity(), 0);
     }
 }

@@ -1,9 +1,11 @@
 //! State of the sending side, its handshake, its path, and the small packets.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
+
+use foldhash::fast::RandomState;
 
 use super::limited::LimitClock;
 use super::path::{Candidate, token_of};
@@ -16,8 +18,8 @@ use crate::endpoint::ServerEvent;
 use crate::error::{CloseReason, ConfigError, StreamEnd};
 use crate::layout::{SegmentRange, StreamLayout};
 use crate::limits::{
-    IDLE_TIMEOUT, INITIAL_RTT, KEEP_ALIVE, MAX_DATAGRAM_BYTES, MAX_STREAM_CHUNKS, MAX_STREAM_ID,
-    MAX_STREAMS, MIN_DATAGRAM_BYTES,
+    DESERTED_PING_INTERVAL, DESERTED_TIMEOUT, IDLE_TIMEOUT, INITIAL_RTT, KEEP_ALIVE,
+    MAX_DATAGRAM_BYTES, MAX_STREAM_CHUNKS, MAX_STREAM_ID, MAX_STREAMS, MIN_DATAGRAM_BYTES,
 };
 use crate::mtu::Mtu;
 use crate::pacing::Pacer;
@@ -35,6 +37,9 @@ use crate::wire::{DATA_HEADER_BYTES, Kind, StreamStatus};
 pub const CELLS_LADDER: [u16; 6] = [1, 3, 4, 5, 31, 227];
 /// A closed association still answers CLOSE for so many probe timeouts.
 const LINGER_PTOS: u32 = 3;
+/// Probe timeouts without an answer after which a client without a control connection is gone, if that is longer than
+/// [`DESERTED_TIMEOUT`].
+const DESERTED_PTOS: u32 = 10;
 /// Small packets waiting to be sent at most; the peer repeats what is dropped.
 const MAX_QUEUED_CONTROL: usize = 32;
 
@@ -143,12 +148,12 @@ pub struct ServerAssociation {
     pub(crate) ecn: EcnPath,
     pub(crate) slots: Vec<Option<SendStream>>,
     pub(crate) free_slots: Vec<u32>,
-    pub(crate) by_id: HashMap<u32, u32>,
-    pub(crate) unconfirmed: HashSet<u32>,
+    pub(crate) by_id: HashMap<u32, u32, RandomState>,
+    pub(crate) unconfirmed: HashSet<u32, RandomState>,
     /// Streams with something new to send: slot and number. An entry whose stream is gone is skipped.
     pub(crate) queue: VecDeque<(u32, u32)>,
-    /// Slots of streams that wait for their source.
-    pub(crate) waiting: Vec<u32>,
+    /// Streams that wait for their source, by slot.
+    pub(crate) waiting: BTreeSet<(SourceKey, u32)>,
     /// Streams that ended early, to be told to the client.
     pub(crate) resets: VecDeque<(u32, u16)>,
     /// Chunks of all streams' cell sets, which bounds their memory.
@@ -165,6 +170,8 @@ pub struct ServerAssociation {
     pub(crate) next_skip: u64,
     pub(crate) keep_alive: Timestamp,
     pub(crate) last_received: Timestamp,
+    /// Since when the client's control connection is gone.
+    pub(crate) deserted: Option<Timestamp>,
     pub(crate) limits: LimitClock,
     pub(crate) stats: SenderStats,
     pub(crate) drops: DropCounters,
@@ -243,10 +250,10 @@ impl ServerAssociation {
             ecn: EcnPath::default(),
             slots: Vec::new(),
             free_slots: Vec::new(),
-            by_id: HashMap::new(),
-            unconfirmed: HashSet::new(),
+            by_id: HashMap::default(),
+            unconfirmed: HashSet::default(),
             queue: VecDeque::new(),
-            waiting: Vec::new(),
+            waiting: BTreeSet::new(),
             resets: VecDeque::new(),
             chunks: 0,
             close_reply_at: now,
@@ -260,6 +267,7 @@ impl ServerAssociation {
             next_skip: first_skip,
             keep_alive: now + KEEP_ALIVE,
             last_received: now,
+            deserted: None,
             limits: LimitClock::new(now),
             stats: SenderStats::default(),
             drops: DropCounters::default(),
@@ -388,21 +396,15 @@ impl ServerAssociation {
 
     /// The source has bytes or hashes again: streams that waited for it go on.
     pub fn source_ready(&mut self, source: SourceKey) {
-        let mut index = 0;
-        while let Some(slot) = self.waiting.get(index).copied() {
-            let stream = self.slots[slot as usize].as_mut();
-            let Some(stream) = stream.filter(|stream| stream.blocked.is_some()) else {
-                self.waiting.swap_remove(index);
+        let all = (source, 0)..=(source, u32::MAX);
+        while let Some(&(_, slot)) = self.waiting.range(all.clone()).next() {
+            self.waiting.remove(&(source, slot));
+            let Some(stream) = self.slots[slot as usize].as_mut() else {
                 continue;
             };
-            if stream.source != source {
-                index += 1;
-                continue;
-            }
             stream.blocked = None;
             let id = stream.id;
             let deferred = std::mem::take(&mut stream.deferred);
-            self.waiting.swap_remove(index);
             for run in deferred {
                 self.queue_resend(slot, id, &run, false);
             }
@@ -450,7 +452,7 @@ impl ServerAssociation {
         stream.acked.release(pool);
         self.chunks -= stream.layout.cells().div_ceil(CHUNK_CELLS);
         if stream.blocked.is_some() {
-            self.waiting.retain(|waiting| *waiting != slot);
+            self.waiting.remove(&(stream.source, slot));
         }
         self.free_slots.push(slot);
         Some(stream.source)
@@ -517,8 +519,25 @@ impl ServerAssociation {
         }
     }
 
+    /// The client's control connection is gone. Perhaps it alone, perhaps the client: an answer to a PING tells.
+    pub fn on_control_lost(&mut self, now: Timestamp) {
+        if self.deserted.is_none() {
+            self.deserted = Some(now);
+            self.keep_alive = now;
+        }
+    }
+
     pub(crate) fn idle_deadline(&self) -> Timestamp {
-        self.last_received + IDLE_TIMEOUT
+        let usual = self.last_received + IDLE_TIMEOUT;
+        self.deserted.map_or(usual, |since| {
+            let silence = DESERTED_TIMEOUT.max(self.rtt.pto(Duration::ZERO) * DESERTED_PTOS);
+            usual.min(since.max(self.last_received) + silence)
+        })
+    }
+
+    /// How often a PING asks whether the client is there.
+    pub(crate) fn keep_alive_interval(&self) -> Duration {
+        self.deserted.map_or(KEEP_ALIVE, |_| DESERTED_PING_INTERVAL)
     }
 
     /// Notes that a stream waits, and for what.
@@ -526,7 +545,7 @@ impl ServerAssociation {
         if let Some(stream) = &mut self.slots[slot as usize]
             && stream.blocked.replace(why).is_none()
         {
-            self.waiting.push(slot);
+            self.waiting.insert((stream.source, slot));
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::cell_set::ChunkPool;
 use crate::congestion::{Algorithm, CongestionController};
 use crate::endpoint::ServerEvent;
 use crate::error::CloseReason;
-use crate::limits::{KEEP_ALIVE, MAX_ACK_DELAY, MAX_BACKOFF};
+use crate::limits::{MAX_ACK_DELAY, MAX_BACKOFF};
 use crate::recovery::sent_packets::Content;
 use crate::units::Timestamp;
 use crate::wire::Kind;
@@ -81,7 +81,7 @@ impl ServerAssociation {
             return false;
         }
         if now >= self.keep_alive {
-            self.keep_alive = now + KEEP_ALIVE;
+            self.keep_alive = now + self.keep_alive_interval();
             if let Some(to) = self.path {
                 self.push_control(ControlPacket::Echo {
                     to,

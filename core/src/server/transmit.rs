@@ -14,7 +14,7 @@ use super::path::token_of;
 use super::pick::PickKind;
 use super::source::{Source, SourceBytes, SourceKey};
 use crate::cell_set::ChunkPool;
-use crate::congestion::CongestionController;
+use crate::congestion::{CongestionController, UNPACED_RTT};
 use crate::endpoint::{Outgoing, ServerEvent};
 use crate::error::StreamEnd;
 use crate::limits::{MAX_TRAIN_BYTES, MAX_TRAIN_SEGMENTS};
@@ -41,6 +41,12 @@ pub(crate) struct Train<'a, S> {
     pub(crate) events: &'a mut std::collections::VecDeque<ServerEvent>,
     /// The file that [`Source::begin_train`] was asked about last, and how many of its values are known.
     pub(crate) begun: Option<(SourceKey, u32)>,
+}
+
+/// Where a packet goes in its train, and how many bytes of payload it may be padded to.
+struct Place {
+    at: usize,
+    pad_to: usize,
 }
 
 impl ServerAssociation {
@@ -307,6 +313,7 @@ impl ServerAssociation {
         let mut written = 0;
         let mut segment = 0;
         let mut segments = 0;
+        let pad_to = self.padded_payload();
         train.begun = None;
         let first_number = self.sent.next_number();
         while segments < MAX_TRAIN_SEGMENTS && written + full <= MAX_TRAIN_BYTES {
@@ -314,7 +321,11 @@ impl ServerAssociation {
             if written + full > budget && !probing {
                 break;
             }
-            let bytes = match self.write_data(now, train, written) {
+            let place = Place {
+                at: written,
+                pad_to,
+            };
+            let bytes = match self.write_data(now, train, &place) {
                 Ok(bytes) => bytes,
                 Err(Stop::Retry) => continue,
                 Err(Stop::NothingToSend) => {
@@ -354,12 +365,22 @@ impl ServerAssociation {
         }
     }
 
-    /// Writes one DATA packet at `at`; returns its bytes.
-    pub(super) fn write_data<S: Source>(
+    /// Bytes of payload to which the last packet of a stream is padded, so that the train goes on with other streams:
+    /// a send for each small file costs more than some zeros, as long as nothing but this machine holds it back.
+    fn padded_payload(&self) -> usize {
+        let short = self.rtt.min_rtt() < UNPACED_RTT;
+        if !short || self.pacer.rate().is_some() || self.limiter.is_some() {
+            return 0;
+        }
+        self.mtu.current() - DATA_HEADER_BYTES - self.sealer.tag_bytes()
+    }
+
+    /// Writes one DATA packet; returns its bytes.
+    fn write_data<S: Source>(
         &mut self,
         now: Timestamp,
         train: &mut Train<'_, S>,
-        at: usize,
+        place: &Place,
     ) -> Result<usize, Stop> {
         let pick = self.pick(now, train)?;
         let first = pick.run.start;
@@ -376,6 +397,14 @@ impl ServerAssociation {
             .min(payload_bytes as u64);
         let in_file = usize::try_from(in_file).unwrap_or(payload_bytes);
 
+        let ends = pick.kind == PickKind::New && pick.run.end == layout.cells();
+        let worth = payload_bytes * 2 >= place.pad_to && self.queue.len() > 1;
+        let padded_bytes = if ends && worth {
+            payload_bytes.max(place.pad_to)
+        } else {
+            payload_bytes
+        };
+
         let file = if in_file == 0 {
             SourceBytes::Ready(&[])
         } else {
@@ -384,12 +413,15 @@ impl ServerAssociation {
         let payload: &[u8] = match file {
             SourceBytes::Ready(bytes) if in_file == payload_bytes => bytes,
             SourceBytes::Ready(bytes) => {
-                let scratch = &mut train.scratch[..payload_bytes];
+                // A stream ends with its trailer: what is padded always comes here.
+                let scratch = &mut train.scratch[..padded_bytes];
                 scratch[..in_file].copy_from_slice(bytes);
+                let (held, padding) = scratch.split_at_mut(payload_bytes);
+                padding.fill(0);
                 let from = (offset + in_file as u64) - layout.file_bytes();
                 train
                     .source
-                    .copy_hashes(pick.source, from, &mut scratch[in_file..]);
+                    .copy_hashes(pick.source, from, &mut held[in_file..]);
                 scratch
             }
             SourceBytes::Pending => {
@@ -405,8 +437,8 @@ impl ServerAssociation {
         self.sealer.maybe_update();
         self.maybe_skip_number();
         let number = self.sent.next_number();
-        let bytes = DATA_HEADER_BYTES + payload_bytes + self.sealer.tag_bytes();
-        let packet = &mut train.buffer[at..at + bytes];
+        let bytes = DATA_HEADER_BYTES + payload.len() + self.sealer.tag_bytes();
+        let packet = &mut train.buffer[place.at..place.at + bytes];
         self.header(Kind::Data, pick.stream, number, first)
             .write(packet);
         self.sealer

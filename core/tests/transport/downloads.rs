@@ -128,6 +128,46 @@ fn small_files_take_no_round_trip_each() {
     assert_eq!(world.peers[0].complete.len(), 1000);
 }
 
+/// A path shorter than any timer, where only the processors at its ends limit the flow.
+fn short_path() -> Setup {
+    Setup {
+        impairments: Impairments {
+            delay: Duration::from_micros(50),
+            ..Impairments::default()
+        },
+        ..Setup::default()
+    }
+}
+
+#[test]
+fn many_small_files_share_a_send_on_a_short_path() {
+    let world = download(&short_path(), &[4096; 2000], Duration::from_secs(5));
+    assert_eq!(world.peers[0].complete.len(), 2000);
+    let packets = world
+        .endpoint
+        .associations()
+        .next()
+        .map(|all| all.stats().data_packets);
+    assert!(packets >= Some(3 * 2000));
+    assert!(world.sends < 2000 / 4, "{} sends", world.sends);
+}
+
+#[test]
+fn padded_packets_change_no_file() {
+    for plaintext in [false, true] {
+        for max_datagram in [1472, 8972] {
+            let sizes: Vec<usize> = (0..300).map(|index| index * 37 % 9_500).collect();
+            let setup = Setup {
+                plaintext,
+                max_datagram,
+                ..short_path()
+            };
+            let world = download(&setup, &sizes, Duration::from_secs(5));
+            assert_eq!(world.peers[0].complete.len(), sizes.len());
+        }
+    }
+}
+
 #[test]
 fn resuming_fetches_only_the_missing_segments() {
     let mut world = World::new();

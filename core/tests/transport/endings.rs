@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use columba_core::endpoint::ServerEvent;
 use columba_core::error::{CloseReason, StreamEnd};
-use columba_core::limits::IDLE_TIMEOUT;
+use columba_core::limits::{DESERTED_TIMEOUT, IDLE_TIMEOUT};
 use columba_core::server::SourceKey;
 use columba_loss_sim::{Blackhole, Impairments};
 
@@ -79,6 +79,41 @@ fn a_vanished_client_is_forgotten_after_the_idle_limit() {
         reason: CloseReason::Idle,
     };
     assert!(world.events.contains(&closed));
+}
+
+#[test]
+fn a_client_that_vanished_with_its_control_connection_is_missed_soon() {
+    for rtt_ms in [1, 600] {
+        let mut setup = Setup::default();
+        setup.impairments.delay = Duration::from_millis(rtt_ms / 2);
+        let mut world = one_download(&setup, 64 << 20);
+        world.run_until(Duration::from_secs(3), |_| false);
+        world.peers[0].dead = true;
+        let gone = world.now;
+        world.endpoint.on_control_lost(gone, 1000);
+        assert!(world.run_until(IDLE_TIMEOUT, |world| world.endpoint.is_empty()));
+        let took = world.now - gone;
+        assert!(took >= DESERTED_TIMEOUT, "{took:?}");
+        let limit = DESERTED_TIMEOUT + Duration::from_millis(20 * rtt_ms + 1_000);
+        assert!(took < limit, "{rtt_ms} ms: {took:?}");
+    }
+}
+
+#[test]
+fn a_client_that_lost_its_control_connection_alone_is_kept() {
+    let mut setup = lossy(0.3);
+    setup.impairments.blackhole = Some(Blackhole {
+        on: Duration::from_secs(4),
+        off: Duration::from_secs(2),
+    });
+    let mut world = one_download(&setup, 100_000);
+    world.run_until(Duration::from_millis(50), |_| false);
+    let now = world.now;
+    world.endpoint.on_control_lost(now, 1000);
+    world.finish(Duration::from_secs(60));
+    // Nothing to send any more, and still there.
+    world.run_until(10 * DESERTED_TIMEOUT, |world| world.endpoint.is_empty());
+    assert!(!world.endpoint.is_empty());
 }
 
 #[test]

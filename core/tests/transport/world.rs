@@ -132,6 +132,8 @@ pub(crate) struct World {
     /// What went out lately, in both directions: an eavesdropper has it.
     captured: VecDeque<(usize, Direction, Vec<u8>)>,
     buffer: Vec<u8>,
+    /// Sends of the server, each of one packet or of a train.
+    pub(crate) sends: u64,
 }
 
 /// What differs between runs.
@@ -190,6 +192,7 @@ impl World {
             late: Duration::ZERO,
             captured: VecDeque::new(),
             buffer: vec![0; MAX_TRAIN_BYTES],
+            sends: 0,
         }
     }
 
@@ -366,6 +369,7 @@ impl World {
                 break;
             };
             let train = &self.buffer[..out.bytes];
+            self.sends += 1;
             assert!(out.bytes <= MAX_TRAIN_BYTES && out.segment_bytes <= out.bytes);
             self.monitor.server_sent(&self.endpoint, &out, train);
             let Some(index) = self.peers.iter().position(|peer| peer.address == out.to) else {

@@ -4,10 +4,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use columba_values::{ValueError, parse_time_with_unit};
+
 use crate::Nanos;
 use crate::delay::duration_nanos;
 use crate::scenario::Rebind;
-use crate::values::{ValueError, parse_duration};
 
 /// Shortest time between two moves of a client.
 const LEAST: Duration = Duration::from_millis(1);
@@ -28,11 +29,11 @@ impl std::str::FromStr for RebindTimes {
     fn from_str(text: &str) -> Result<Self, ValueError> {
         let (first, every) = text.split_once(',').unwrap_or((text, text));
         let times = Self {
-            first: parse_duration(first)?,
-            every: parse_duration(every)?,
+            first: parse_time_with_unit(first)?,
+            every: parse_time_with_unit(every)?,
         };
         if times.every < LEAST {
-            return Err(ValueError(format!("must be at least {LEAST:?}")));
+            return Err(ValueError::new(format!("must be at least {LEAST:?}")));
         }
         Ok(times)
     }

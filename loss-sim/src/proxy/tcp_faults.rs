@@ -3,10 +3,11 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use columba_values::{ValueError, parse_probability, parse_time_with_unit};
+
 use crate::Nanos;
 use crate::delay::duration_nanos;
 use crate::random::Random;
-use crate::values::{ValueError, parse_duration, parse_probability};
 
 /// When a fault happens.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,12 +24,16 @@ impl FromStr for Trigger {
     /// Reads `5s` or `1%`; a number without a unit is a probability.
     fn from_str(text: &str) -> Result<Self, ValueError> {
         let neither = || {
-            ValueError(format!(
+            ValueError::new(format!(
                 "'{text}' is neither a time such as 5s nor a probability such as 1%"
             ))
         };
         let chance = parse_probability(text).map(Self::Chance);
-        chance.or_else(|_| parse_duration(text).map(Self::After).map_err(|_| neither()))
+        chance.or_else(|_| {
+            parse_time_with_unit(text)
+                .map(Self::After)
+                .map_err(|_| neither())
+        })
     }
 }
 

@@ -13,13 +13,12 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 
 use bytes::Bytes;
-use mio::event::Source;
 use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
 
 pub use queue::QueueError;
 
 use crate::identity::Fingerprint;
+use crate::source::forward_source;
 use crate::tls::{self, ClientTls, PinCheck, PinMismatch, ServerTls};
 use crate::udp::normalise_address;
 use queue::{OutgoingQueue, WRITE_SLICES};
@@ -480,29 +479,7 @@ impl ControlStream {
     }
 }
 
-impl Source for ControlStream {
-    fn register(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interests: Interest,
-    ) -> io::Result<()> {
-        self.tcp.register(registry, token, interests)
-    }
-
-    fn reregister(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interests: Interest,
-    ) -> io::Result<()> {
-        self.tcp.reregister(registry, token, interests)
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        self.tcp.deregister(registry)
-    }
-}
+forward_source!(ControlStream, tcp);
 
 /// One read of at most `want` bytes, appended to `buffer`.
 fn read_some(tcp: &mut TcpStream, buffer: &mut Vec<u8>, want: usize) -> io::Result<usize> {

@@ -20,13 +20,11 @@ mod tests;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use mio::event::Source;
-use mio::{Interest, Registry, Token};
-
 pub use batch::{RecvBatch, RecvTrain};
 pub use send::{MAX_TRAIN_BYTES, SendOutcome, SendTrain};
 
 use crate::socket;
+use crate::source::forward_source;
 
 /// What to ask of the kernel for a UDP socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,29 +147,7 @@ impl UdpSocket {
     }
 }
 
-impl Source for UdpSocket {
-    fn register(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interests: Interest,
-    ) -> io::Result<()> {
-        self.socket.register(registry, token, interests)
-    }
-
-    fn reregister(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interests: Interest,
-    ) -> io::Result<()> {
-        self.socket.reregister(registry, token, interests)
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        self.socket.deregister(registry)
-    }
-}
+forward_source!(UdpSocket, socket);
 
 /// The same address without IPv6 dress: `::ffff:192.0.2.1` becomes `192.0.2.1`.
 ///

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use columba_core::congestion::{Algorithm, UnknownAlgorithm};
-use columba_core::values::parse_rate;
+use columba_values::parse_rate;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 

@@ -1,4 +1,4 @@
-//! Addresses as people write them; sizes and rates are `columba_core::values`.
+//! Addresses as people write them; sizes and rates are `columba_values`.
 
 use std::net::{IpAddr, SocketAddr};
 

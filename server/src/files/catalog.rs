@@ -1,127 +1,25 @@
-//! The index of the shared folder, kept by a thread of its own: the loop never reads a directory.
+//! Answers what clients ask about the shared folder, on a thread of its own: the loop never reads a directory.
 //!
-//! Shared are regular files below the folder whose path is UTF-8. Left out are symlinks and other special files,
-//! whatever is hidden (a part of the path starts with a dot), and unfinished downloads (`*.part`).
+//! A list, or a folder's tree, always comes from a scan that began after the question came: whatever was in the folder
+//! by then is in the answer.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-
-use columba_core::control::limits::MAX_FILE_NAME_BYTES;
+use std::time::Instant;
 
 use super::folder::SharedFolder;
-use super::version::FileVersion;
+use super::index::{Index, SharedEntry, is_shared_part};
 use crate::helpers::{HelperEvent, Mailbox, Ticket};
-use crate::limits::{MAX_FOLDER_DEPTH, MAX_OFFERED_FILES, MAX_SHARED_FILES};
+use crate::limits::MAX_OFFERED_FILES;
 
-/// A scan is repeated for a request when so many times its own duration has passed since: a large folder costs at
-/// most this fraction of the thread's time, a small one is always fresh.
-const SCAN_SHARE: u32 = 10;
+/// From the beginning of a scan for requests to the next one pass so many times its duration: requests that come
+/// meanwhile share a scan, and a large folder costs at most this fraction of the thread's time.
+const SCAN_SHARE: u32 = 4;
 
 /// Requests that may wait for the thread.
 const MAX_WAITING_REQUESTS: usize = 4_096;
-
-/// A shared file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SharedEntry {
-    /// Path with `/`, relative to the shared folder.
-    pub name: Arc<str>,
-    /// As of the scan.
-    pub version: FileVersion,
-}
-
-/// All shared files at one time, sorted by name.
-#[derive(Debug, Default)]
-pub struct Index {
-    entries: Vec<SharedEntry>,
-    /// Files left out because their path is too long or not UTF-8, or because there are too many.
-    pub skipped: u64,
-}
-
-impl Index {
-    /// Scans a folder.
-    #[must_use]
-    pub fn scan(root: &Path) -> Self {
-        let mut index = Self::default();
-        let mut folders = vec![(root.to_owned(), String::new(), 0)];
-        while let Some((path, prefix, depth)) = folders.pop() {
-            match std::fs::read_dir(&path) {
-                Ok(read) => {
-                    for item in read.flatten() {
-                        index.add(&item, &prefix, depth, &mut folders);
-                    }
-                }
-                Err(error) => {
-                    tracing::debug!(folder = %path.display(), %error, "a folder cannot be listed");
-                }
-            }
-        }
-        index.entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        index
-    }
-
-    fn add(
-        &mut self,
-        item: &std::fs::DirEntry,
-        prefix: &str,
-        depth: usize,
-        folders: &mut Vec<(PathBuf, String, usize)>,
-    ) {
-        let raw = item.file_name();
-        let Some(part) = raw.to_str() else {
-            self.skipped += 1;
-            return;
-        };
-        if !is_shared_part(part) {
-            return;
-        }
-        // Of the entry itself: a symlink is neither.
-        let Ok(kind) = item.file_type() else {
-            return;
-        };
-        let name = format!("{prefix}{part}");
-        if kind.is_dir() {
-            if depth < MAX_FOLDER_DEPTH {
-                folders.push((item.path(), format!("{name}/"), depth + 1));
-            }
-        } else if kind.is_file() {
-            if name.len() > MAX_FILE_NAME_BYTES || self.entries.len() >= MAX_SHARED_FILES {
-                self.skipped += 1;
-            } else if let Ok(metadata) = item.metadata() {
-                self.entries.push(SharedEntry {
-                    name: name.into(),
-                    version: FileVersion::of(&metadata),
-                });
-            }
-        }
-    }
-
-    /// The files whose name starts with `prefix`.
-    #[must_use]
-    pub fn starting_with(&self, prefix: &str) -> &[SharedEntry] {
-        let start = self.entries.partition_point(|entry| *entry.name < *prefix);
-        let rest = &self.entries[start..];
-        let count = rest.partition_point(|entry| entry.name.starts_with(prefix));
-        &rest[..count]
-    }
-
-    /// The file of exactly this name.
-    #[must_use]
-    pub fn find(&self, name: &str) -> Option<&SharedEntry> {
-        let place = self
-            .entries
-            .binary_search_by(|entry| (*entry.name).cmp(name))
-            .ok()?;
-        self.entries.get(place)
-    }
-}
-
-/// Whether a part of a path is neither hidden nor an unfinished download.
-fn is_shared_part(part: &str) -> bool {
-    !part.starts_with('.') && !part.ends_with(".part")
-}
 
 /// What names turned out to mean.
 #[derive(Debug, Default)]
@@ -137,10 +35,15 @@ pub struct Resolution {
 }
 
 enum Request {
-    List { ticket: Ticket, prefix: String },
-    Resolve { ticket: Ticket, names: Vec<String> },
+    Ask(Question),
     Rescan,
     Save { path: PathBuf, text: String },
+}
+
+/// What clients ask.
+enum Question {
+    List { ticket: Ticket, prefix: String },
+    Resolve { ticket: Ticket, names: Vec<String> },
 }
 
 /// Asks the catalog's thread. Dropping it ends the thread after the request at hand.
@@ -165,7 +68,8 @@ impl Catalog {
             folder,
             mailbox,
             index: Arc::default(),
-            scanned: None,
+            scan_at: Instant::now(),
+            waiting: Vec::new(),
         };
         let thread = std::thread::Builder::new()
             .name("columba-catalog".into())
@@ -181,10 +85,10 @@ impl Catalog {
     /// # Errors
     /// Too many requests wait.
     pub fn list(&self, ticket: Ticket, prefix: &str) -> Result<(), Busy> {
-        self.send(Request::List {
+        self.send(Request::Ask(Question::List {
             ticket,
             prefix: prefix.to_owned(),
-        })
+        }))
     }
 
     /// Looks up files and folders.
@@ -192,10 +96,10 @@ impl Catalog {
     /// # Errors
     /// Too many requests wait.
     pub fn resolve(&self, ticket: Ticket, names: &[&str]) -> Result<(), Busy> {
-        self.send(Request::Resolve {
+        self.send(Request::Ask(Question::Resolve {
             ticket,
             names: names.iter().map(|&name| name.to_owned()).collect(),
-        })
+        }))
     }
 
     /// Scans anew.
@@ -214,6 +118,15 @@ impl Catalog {
         self.send(Request::Save { path, text })
     }
 
+    /// Ends the thread when it has saved what it was told to; questions that wait get no answer. From now on it is busy.
+    pub fn finish(&mut self) {
+        self.requests = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic was printed already.
+            let _ = thread.join();
+        }
+    }
+
     fn send(&self, request: Request) -> Result<(), Busy> {
         let sent = self
             .requests
@@ -229,11 +142,7 @@ impl Catalog {
 
 impl Drop for Catalog {
     fn drop(&mut self) {
-        self.requests = None;
-        if let Some(thread) = self.thread.take() {
-            // A panic was printed already.
-            let _ = thread.join();
-        }
+        self.finish();
     }
 }
 
@@ -241,29 +150,18 @@ struct Worker {
     folder: Arc<SharedFolder>,
     mailbox: Mailbox,
     index: Arc<Index>,
-    /// When the last scan ended and how long it took.
-    scanned: Option<(Instant, Duration)>,
+    /// Not before then is the folder scanned for a request.
+    scan_at: Instant,
+    /// Requests that the index may be too old for.
+    waiting: Vec<Question>,
 }
 
 impl Worker {
     fn run(mut self, requests: &mpsc::Receiver<Request>) {
         self.scan();
-        while let Ok(request) = requests.recv() {
+        while let Some(request) = self.next_request(requests) {
             match request {
-                Request::List { ticket, prefix } => {
-                    self.refresh();
-                    let index = Arc::clone(&self.index);
-                    self.mailbox.post(HelperEvent::Listed {
-                        ticket,
-                        prefix,
-                        index,
-                    });
-                }
-                Request::Resolve { ticket, names } => {
-                    let resolution = self.resolve(names);
-                    self.mailbox
-                        .post(HelperEvent::Resolved { ticket, resolution });
-                }
+                Request::Ask(question) => self.take(question),
                 Request::Rescan => self.scan(),
                 Request::Save { path, text } => {
                     if let Err(error) = crate::names::write(&path, &text) {
@@ -274,39 +172,75 @@ impl Worker {
         }
     }
 
-    fn scan(&mut self) {
-        let start = Instant::now();
-        self.index = Arc::new(Index::scan(self.folder.path()));
-        self.scanned = Some((Instant::now(), start.elapsed()));
-        let files = self.index.entries.len();
-        tracing::debug!(
-            files,
-            skipped = self.index.skipped,
-            "scanned the shared folder"
-        );
+    /// The next request; `None` when there will be none. Meanwhile those that wait for a scan are answered.
+    fn next_request(&mut self, requests: &mpsc::Receiver<Request>) -> Option<Request> {
+        while !self.waiting.is_empty() {
+            let wait = self.scan_at.saturating_duration_since(Instant::now());
+            if wait.is_zero() || self.waiting.len() >= MAX_WAITING_REQUESTS {
+                // All that wait came before this scan.
+                self.scan();
+                continue;
+            }
+            match requests.recv_timeout(wait) {
+                Ok(request) => return Some(request),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        requests.recv().ok()
     }
 
-    fn refresh(&mut self) {
-        if self
-            .scanned
-            .is_none_or(|(at, took)| at.elapsed() >= took * SCAN_SHARE)
-        {
-            self.scan();
+    /// Answers at once if that needs no new scan.
+    fn take(&mut self, question: Question) {
+        match &question {
+            Question::Resolve { ticket, names } if self.are_files(names) => {
+                let (ticket, resolution) = (*ticket, self.resolve(names));
+                self.mailbox
+                    .post(HelperEvent::Resolved { ticket, resolution });
+            }
+            Question::Resolve { .. } | Question::List { .. } => self.waiting.push(question),
         }
     }
 
-    fn resolve(&mut self, names: Vec<String>) -> Resolution {
+    /// Scans the folder, and answers all who waited for that.
+    fn scan(&mut self) {
+        let start = Instant::now();
+        self.index = Arc::new(Index::scan(self.folder.path()));
+        let took = start.elapsed();
+        self.scan_at = start + took * SCAN_SHARE;
+        tracing::debug!(
+            files = self.index.len(),
+            skipped = self.index.skipped,
+            "scanned the shared folder"
+        );
+        for question in std::mem::take(&mut self.waiting) {
+            self.mailbox.post(match question {
+                Question::List { ticket, prefix } => HelperEvent::Listed {
+                    ticket,
+                    prefix,
+                    index: Arc::clone(&self.index),
+                },
+                Question::Resolve { ticket, names } => HelperEvent::Resolved {
+                    ticket,
+                    resolution: self.resolve(&names),
+                },
+            });
+        }
+    }
+
+    /// Whether all of these are files, whatever the index says: no folder has to be looked through.
+    fn are_files(&self, names: &[String]) -> bool {
+        names.iter().all(|name| {
+            let wanted = without_dots(name);
+            self.index.find(wanted).is_some()
+                || is_shared_name(wanted) && self.folder.open_file(wanted).is_ok()
+        })
+    }
+
+    fn resolve(&self, names: &[String]) -> Resolution {
         let mut resolution = Resolution::default();
-        let mut refreshed = false;
         for name in names {
-            let wanted = name
-                .strip_prefix("./")
-                .unwrap_or(&name)
-                .trim_end_matches('/');
-            if self.index.find(wanted).is_none() && !refreshed {
-                self.refresh();
-                refreshed = true;
-            }
+            let wanted = without_dots(name);
             if let Some(entry) = self.index.find(wanted) {
                 self.offer_one(entry.name.clone(), &mut resolution);
                 continue;
@@ -317,17 +251,17 @@ impl Worker {
                 format!("{wanted}/")
             };
             let tree = self.index.starting_with(&prefix);
-            if tree.is_empty() && wanted.split('/').all(is_shared_part) {
+            if tree.is_empty() && is_shared_name(wanted) {
                 // It may be newer than the index: the index's own rules, applied to the one name.
                 match self.folder.open_file(wanted) {
                     Ok((_, version)) => resolution.found.push(SharedEntry {
                         name: wanted.into(),
                         version,
                     }),
-                    Err(_) => resolution.unknown.push(name),
+                    Err(_) => resolution.unknown.push(name.clone()),
                 }
             } else if tree.is_empty() {
-                resolution.unknown.push(name);
+                resolution.unknown.push(name.clone());
             } else if resolution.found.len() + tree.len() > MAX_OFFERED_FILES {
                 resolution.too_many = true;
             } else {
@@ -351,55 +285,26 @@ impl Worker {
     }
 }
 
+/// A name as the index has it.
+fn without_dots(name: &str) -> &str {
+    name.strip_prefix("./")
+        .unwrap_or(name)
+        .trim_end_matches('/')
+}
+
+fn is_shared_name(name: &str) -> bool {
+    name.split('/').all(is_shared_part)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use mio::{Poll, Token, Waker};
 
     use super::*;
+    use crate::files::index::tests::{names, share};
     use crate::slots::Slots;
-
-    fn share() -> tempfile::TempDir {
-        let root = tempfile::tempdir().expect("a temporary folder");
-        for folder in ["docs/deep", ".hidden", "empty"] {
-            std::fs::create_dir_all(root.path().join(folder)).expect("writable");
-        }
-        for file in [
-            "a.txt",
-            "docs/b.txt",
-            "docs/deep/c",
-            "docs.txt",
-            ".secret",
-            ".hidden/d",
-            "e.part",
-        ] {
-            std::fs::write(root.path().join(file), file).expect("writable");
-        }
-        root
-    }
-
-    fn names(entries: &[SharedEntry]) -> Vec<&str> {
-        entries.iter().map(|entry| &*entry.name).collect()
-    }
-
-    #[test]
-    fn the_index_holds_what_is_shared_in_order() {
-        let root = share();
-        #[cfg(unix)]
-        std::os::unix::fs::symlink("a.txt", root.path().join("link")).expect("writable");
-        let index = Index::scan(root.path());
-        assert_eq!(
-            names(index.starting_with("")),
-            ["a.txt", "docs.txt", "docs/b.txt", "docs/deep/c"]
-        );
-        assert_eq!(
-            names(index.starting_with("docs/")),
-            ["docs/b.txt", "docs/deep/c"]
-        );
-        assert_eq!(names(index.starting_with("docs")).len(), 3);
-        assert_eq!(names(index.starting_with("zzz")), [""; 0]);
-        assert_eq!(index.find("a.txt").map(|entry| entry.version.size), Some(5));
-        assert!(index.find("docs").is_none());
-    }
 
     struct Rig {
         catalog: Catalog,
@@ -420,21 +325,86 @@ mod tests {
             }
         }
 
+        fn next(&mut self) -> HelperEvent {
+            loop {
+                if let Some(news) = self.news.take() {
+                    return news;
+                }
+                let mut events = mio::Events::with_capacity(4);
+                self.poll.poll(&mut events, None).expect("the waker wakes");
+                self.news.look();
+            }
+        }
+
         fn resolve(&mut self, names: &[&str]) -> Resolution {
-            let client = Slots::default().insert_with(|_| ());
-            self.catalog
-                .resolve(Ticket { client, request: 7 }, names)
-                .expect("idle");
-            let mut events = mio::Events::with_capacity(4);
-            self.poll.poll(&mut events, None).expect("the waker wakes");
-            self.news.look();
-            let news = self.news.take().expect("it was posted");
-            let HelperEvent::Resolved { ticket, resolution } = news else {
+            let ticket = ticket(7);
+            self.catalog.resolve(ticket, names).expect("idle");
+            let news = self.next();
+            let HelperEvent::Resolved {
+                ticket: answered,
+                resolution,
+            } = news
+            else {
                 panic!("{news:?}");
             };
-            assert_eq!(ticket, Ticket { client, request: 7 });
+            assert_eq!(answered, ticket);
             resolution
         }
+
+        fn ask_for_list(&mut self, request: u32) {
+            self.catalog.list(ticket(request), "").expect("idle");
+        }
+
+        /// The next list: for which request, and how many files.
+        fn next_list(&mut self) -> (u32, Arc<Index>) {
+            let news = self.next();
+            let HelperEvent::Listed { ticket, index, .. } = news else {
+                panic!("{news:?}");
+            };
+            (ticket.request, index)
+        }
+    }
+
+    fn ticket(request: u32) -> Ticket {
+        let client = Slots::default().insert_with(|_| ());
+        Ticket { client, request }
+    }
+
+    #[test]
+    fn whatever_was_written_before_the_question_is_in_the_answer() {
+        let root = share();
+        let mut rig = Rig::new(root.path());
+        for number in 0..200_u32 {
+            let folder = format!("made-{number}");
+            std::fs::create_dir(root.path().join(&folder)).expect("writable");
+            std::fs::write(root.path().join(&folder).join("f"), "x").expect("writable");
+            if number % 2 == 0 {
+                rig.ask_for_list(number);
+                let (request, index) = rig.next_list();
+                assert_eq!(request, number);
+                assert_eq!(index.len(), 5 + number as usize);
+            } else {
+                assert_eq!(rig.resolve(&[&folder]).found.len(), 1, "{folder}");
+            }
+        }
+    }
+
+    #[test]
+    fn questions_that_come_together_share_a_scan() {
+        let root = share();
+        let mut rig = Rig::new(root.path());
+        for request in 0..1_000 {
+            rig.ask_for_list(request);
+        }
+        let mut scans: Vec<Arc<Index>> = Vec::new();
+        for expected in 0..1_000 {
+            let (request, index) = rig.next_list();
+            assert_eq!((request, index.len()), (expected, 4));
+            if scans.last().is_none_or(|last| !Arc::ptr_eq(last, &index)) {
+                scans.push(index);
+            }
+        }
+        assert!(scans.len() < 1_000, "{} scans", scans.len());
     }
 
     #[test]

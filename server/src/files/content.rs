@@ -10,10 +10,12 @@ use std::time::SystemTime;
 use memmap2::{Mmap, MmapOptions};
 
 use super::folder::SharedFolder;
-use super::hashes::{SEGMENT_BYTES, SegmentHash, read_exact_at, segment_hash, segments};
+use super::hashes::{SEGMENT_BYTES, read_exact_at, segment_hash, segments};
+use super::kept::Whole;
 #[cfg(unix)]
 use super::sigbus::Guard;
 use super::version::FileVersion;
+use super::visit::Visit;
 use crate::helpers::{HelperEvent, Mailbox};
 use crate::slots::SlotId;
 
@@ -46,25 +48,57 @@ pub struct Opened {
     pub version: FileVersion,
     /// When that was.
     pub opened_at: SystemTime,
-    /// The value of its only segment, if it was read whole.
-    pub hash: Option<SegmentHash>,
+}
+
+/// A file to open.
+#[derive(Debug)]
+pub struct Wanted {
+    /// As the loop numbered it.
+    pub id: SlotId,
+    /// Relative to the shared folder.
+    pub name: Arc<str>,
+    /// Its bytes under some version, if they are kept.
+    pub kept: Option<(FileVersion, Whole)>,
 }
 
 /// A file's bytes.
 #[derive(Debug)]
 pub enum Content {
     /// All of them; the file is closed.
-    Whole(Box<[u8]>),
+    Whole(Whole),
     /// Windows into it.
     Mapped(Mapped),
 }
 
-/// Opens a file for sending. Runs on a helper thread.
+/// Opens files for sending. Runs on a helper thread.
 ///
-/// # Errors
-/// It cannot be opened or read, or changed while it was read.
-pub fn open(folder: &SharedFolder, name: &str) -> io::Result<Opened> {
-    let opened_at = SystemTime::now();
+/// For each: an error when it cannot be opened or read, or changed while it was read.
+pub fn open_all(folder: &SharedFolder, wanted: Vec<Wanted>) -> Vec<(SlotId, io::Result<Opened>)> {
+    let mut visit = Visit::new(folder);
+    let mut buffer = Vec::new();
+    let open_one = |wanted: Wanted| {
+        let opened_at = SystemTime::now();
+        let result = match wanted.kept {
+            Some((version, whole)) if visit.version_of(&wanted.name) == Some(version) => {
+                Ok(Opened {
+                    content: Content::Whole(whole),
+                    version,
+                    opened_at,
+                })
+            }
+            Some(_) | None => open(folder, &wanted.name, opened_at, &mut buffer),
+        };
+        (wanted.id, result)
+    };
+    wanted.into_iter().map(open_one).collect()
+}
+
+fn open(
+    folder: &SharedFolder,
+    name: &str,
+    opened_at: SystemTime,
+    buffer: &mut Vec<u8>,
+) -> io::Result<Opened> {
     let (file, version) = folder.open_file(name)?;
     if version.size > SMALL_FILE_BYTES {
         let content = Content::Mapped(Mapped::new(file, version));
@@ -72,23 +106,28 @@ pub fn open(folder: &SharedFolder, name: &str) -> io::Result<Opened> {
             content,
             version,
             opened_at,
-            hash: None,
         });
     }
-    let mut bytes = vec![0; usize::try_from(version.size).unwrap_or(usize::MAX)];
-    read_exact_at(&file, &mut bytes, 0)?;
+    let size = usize::try_from(version.size).unwrap_or(usize::MAX);
+    if buffer.len() < size {
+        buffer.resize(size, 0);
+    }
+    let bytes = &mut buffer[..size];
+    read_exact_at(&file, bytes, 0)?;
     if !version.has_same_content(&FileVersion::of(&file.metadata()?)) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "it changes while it is read",
         ));
     }
-    let hash = Some(segment_hash(0, 1, &bytes));
+    let whole = Whole {
+        hash: segment_hash(0, 1, bytes),
+        bytes: Arc::from(&*bytes),
+    };
     Ok(Opened {
-        content: Content::Whole(bytes.into()),
+        content: Content::Whole(whole),
         version,
         opened_at,
-        hash,
     })
 }
 
@@ -301,8 +340,19 @@ mod tests {
         (root, folder)
     }
 
+    fn opened(folder: &SharedFolder, kept: Option<(FileVersion, Whole)>) -> Opened {
+        let mut slots = crate::slots::Slots::default();
+        let wanted = Wanted {
+            id: slots.insert_with(|_| ()),
+            name: "f".into(),
+            kept,
+        };
+        let (_, result) = open_all(folder, vec![wanted]).pop().expect("one answer");
+        result.expect("it is shared")
+    }
+
     fn mapped(folder: &SharedFolder) -> Mapped {
-        match open(folder, "f").expect("it is shared").content {
+        match opened(folder, None).content {
             Content::Mapped(mapped) => mapped,
             Content::Whole(_) => panic!("large files are mapped"),
         }
@@ -313,10 +363,33 @@ mod tests {
         for size in [0, 1, 4_096, 64 * 1_024] {
             let bytes = vec![9; size];
             let (_root, folder) = shared(&bytes);
-            let opened = open(&folder, "f").expect("it is shared");
-            assert!(matches!(&opened.content, Content::Whole(whole) if **whole == *bytes));
-            assert_eq!(opened.hash, Some(*blake3::hash(&bytes).as_bytes()));
+            let Content::Whole(whole) = opened(&folder, None).content else {
+                panic!("small files are read whole");
+            };
+            assert_eq!(*whole.bytes, *bytes);
+            assert_eq!(whole.hash, *blake3::hash(&bytes).as_bytes());
         }
+    }
+
+    #[test]
+    fn what_is_kept_counts_only_while_the_file_is_the_same() {
+        let (root, folder) = shared(b"first");
+        let first = opened(&folder, None);
+        let Content::Whole(whole) = first.content else {
+            panic!("small files are read whole");
+        };
+        let kept = Some((first.version, whole.clone()));
+        let again = opened(&folder, kept.clone());
+        assert_eq!(again.version, first.version);
+        if cfg!(target_os = "linux") && !cfg!(feature = "portable-io") {
+            assert!(
+                matches!(again.content, Content::Whole(same) if Arc::ptr_eq(&same.bytes, &whole.bytes))
+            );
+        }
+        std::fs::write(root.path().join("f"), b"second").expect("writable");
+        let changed = opened(&folder, kept);
+        assert_ne!(changed.version, first.version);
+        assert!(matches!(changed.content, Content::Whole(new) if *new.bytes == *b"second"));
     }
 
     #[test]

@@ -59,6 +59,20 @@ impl SharedFolder {
         Ok((file, FileVersion::of(&metadata)))
     }
 
+    /// A folder below, `""` for this one, to look files up in.
+    ///
+    /// # Errors
+    /// The name leads out of the folder or over a symlink, or to no folder; or the system is too old for this.
+    #[cfg(all(target_os = "linux", not(feature = "portable-io")))]
+    pub(super) fn enter(&self, name: &str) -> io::Result<rustix::fd::OwnedFd> {
+        use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+        let name = if name.is_empty() { "." } else { name };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        Ok(openat2(&self.handle, name, flags, Mode::empty(), resolve)?)
+    }
+
     #[cfg(all(target_os = "linux", not(feature = "portable-io")))]
     fn open_confined(&self, name: &str) -> io::Result<File> {
         use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};

@@ -2,8 +2,10 @@
 //!
 //! - `folder`: opens names below the shared folder and nothing else.
 //! - `version`: tells whether a file is still the same.
-//! - `catalog`: the index of names, kept by a thread of its own.
+//! - `index`: which files there are at one time.
+//! - `catalog`: answers questions about it, on a thread of its own.
 //! - `content`: a file's bytes: whole in memory when small, in mapped windows when large.
+//! - `kept`: small files that were sent lately; `visit`: whether they are still the same.
 //! - `sigbus`: what happens when a mapped file shrinks.
 //! - `hashes`: BLAKE3 values per segment, and the cache of them.
 //! - `workers`: the helper threads.
@@ -12,7 +14,10 @@ pub mod catalog;
 pub mod content;
 pub mod folder;
 pub mod hashes;
+pub mod index;
+pub mod kept;
 #[cfg(unix)]
 pub mod sigbus;
 pub mod version;
+pub mod visit;
 pub mod workers;

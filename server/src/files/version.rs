@@ -35,6 +35,21 @@ impl FileVersion {
         }
     }
 
+    /// The same, asked for without opening the file.
+    #[cfg(all(target_os = "linux", not(feature = "portable-io")))]
+    #[must_use]
+    pub fn of_stat(stat: &rustix::fs::Stat) -> Self {
+        let nanos = |seconds: i128, nanos: i128| seconds * 1_000_000_000 + nanos;
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            // Never negative.
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            mtime_ns: nanos(stat.st_mtime.into(), stat.st_mtime_nsec.into()),
+            ctime_ns: nanos(stat.st_ctime.into(), stat.st_ctime_nsec.into()),
+        }
+    }
+
     /// The version a file has according to its metadata.
     #[cfg(not(unix))]
     #[must_use]

@@ -56,6 +56,7 @@ impl Reactor {
             }
         }
         if let Some(connection) = self.clients.get_mut(id) {
+            decoder.release();
             connection.decoder = Some(decoder);
         }
     }

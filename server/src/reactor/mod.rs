@@ -148,6 +148,8 @@ impl Reactor {
             }
         }
         self.histograms.write_now(self.clock.now(), true);
+        // What it was told to save is older than what is saved now.
+        self.catalog.finish();
         if let Some((path, text)) = self.names.take_snapshot() {
             crate::names::write(&path, &text)?;
         }
@@ -314,6 +316,9 @@ impl Reactor {
         self.lobby.leave(id);
         if let Some(connection) = self.clients.remove(self.poll.registry(), id) {
             tracing::debug!(client = %connection.address, "a connection is closed");
+            if let Some(association) = connection.association {
+                self.transfers.on_control_lost(self.now, association);
+            }
         }
     }
 
@@ -353,14 +358,14 @@ impl Reactor {
             HelperEvent::Resolved { ticket, resolution } => {
                 return self.on_resolved(ticket, resolution);
             }
-            HelperEvent::Opened { file, result } => store.on_opened(file, result),
+            HelperEvent::Opened(files) => store.on_opened_all(files),
             HelperEvent::Hashed { file, values } => store.on_hashed(file, &values),
             HelperEvent::ReadAhead { file, first, count } => {
                 store.on_read_ahead(file, first, count)
             }
             HelperEvent::ReadFailed { file, error } => store.on_read_failed(file, &error),
         };
-        self.transfers.wake(self.now, woken);
+        self.transfers.wake(self.now, &woken);
     }
 
     fn answer(&mut self, ticket: Ticket, listings: impl IntoIterator<Item = Listing>) {

@@ -1,24 +1,29 @@
 //! The files behind the streams: opened, hashed and read ahead by helper threads, handed to the core as slices.
 //!
 //! A file goes through `Closed → Opening → Open`, or ends as `Failed`. It is opened when a stream first wants its
-//! bytes, as long as its clients have not too much open already; then it waits its turn.
+//! bytes, as long as its clients have not too much open already; then it waits its turn. `serve` hands out its bytes.
+
+mod serve;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use columba_core::error::StreamEnd;
-use columba_core::server::{Source, SourceBytes, SourceKey, TrainState};
+use columba_core::server::SourceKey;
 use columba_core::units::Timestamp;
+use foldhash::fast::RandomState;
 use mio::Token;
 
-use crate::files::catalog::SharedEntry;
-use crate::files::content::{self, Check, Content, Mapped, Opened, READ_AHEAD_SEGMENTS};
+use crate::files::content::{self, Check, Content, Opened, SMALL_FILE_BYTES, Wanted};
 use crate::files::folder::SharedFolder;
-use crate::files::hashes::{HashCache, HashJob, SEGMENT_BYTES, SegmentHash, segments};
+use crate::files::hashes::{HashCache, HashJob, SegmentHash, segments};
+use crate::files::index::SharedEntry;
+use crate::files::kept::Kept;
 use crate::files::version::FileVersion;
 use crate::files::workers::{Priority, Workers};
 use crate::helpers::{HelperEvent, Mailbox};
+use crate::limits::HASH_SETTLED;
 use crate::slots::{SlotId, Slots};
 use crate::transfers::load::Load;
 
@@ -26,6 +31,9 @@ use crate::transfers::load::Load;
 /// same file, and mapping its pages anew costs as much as a seventh of sending them.
 const IDLE_LIFETIME: Duration = Duration::from_secs(20);
 const MAX_IDLE_FILES: usize = 16;
+
+/// Files that a helper opens in one go.
+const OPENED_TOGETHER: usize = 64;
 
 /// A file that streams send, shared by all who fetch this version of it.
 #[derive(Debug)]
@@ -59,13 +67,16 @@ enum State {
 /// All files that streams send.
 pub(crate) struct FileStore {
     files: Slots<Stored>,
-    by_version: HashMap<FileVersion, SlotId>,
+    by_version: HashMap<FileVersion, SlotId, RandomState>,
     /// Files that nobody wants, the one to be closed first in front.
     idle: VecDeque<(Timestamp, SlotId)>,
     loads: HashMap<u32, Load>,
     /// Files that an association wants and has no room for.
     waiting: HashMap<u32, VecDeque<SlotId>>,
     cache: HashCache,
+    kept: Kept,
+    /// Files that a helper is to open.
+    unopened: Vec<Wanted>,
     folder: Arc<SharedFolder>,
     workers: Workers,
     mailbox: Mailbox,
@@ -90,11 +101,13 @@ impl FileStore {
     pub(crate) fn new(folder: Arc<SharedFolder>, workers: Workers, mailbox: Mailbox) -> Self {
         Self {
             files: Slots::default(),
-            by_version: HashMap::new(),
+            by_version: HashMap::default(),
             idle: VecDeque::new(),
             loads: HashMap::new(),
             waiting: HashMap::new(),
             cache: HashCache::default(),
+            kept: Kept::default(),
+            unopened: Vec::new(),
             folder,
             workers,
             mailbox,
@@ -109,10 +122,16 @@ impl FileStore {
         while self.next_close().is_some_and(|at| at <= now) {
             self.close_oldest();
         }
+        self.kept.expire(now);
     }
 
-    /// When a file is to be closed that nobody wants.
-    pub(crate) fn next_close(&self) -> Option<Timestamp> {
+    /// When a file is to be closed or forgotten that nobody wants.
+    pub(crate) fn next_expiry(&self) -> Option<Timestamp> {
+        let close = self.next_close().into_iter();
+        close.chain(self.kept.next_expiry()).min()
+    }
+
+    fn next_close(&self) -> Option<Timestamp> {
         self.idle.front().map(|&(at, _)| at)
     }
 
@@ -278,30 +297,59 @@ impl FileStore {
             loads.entry(*user).or_default().add(size);
         }
         stored.state = State::Opening;
-        let (folder, mailbox, name) = (
-            Arc::clone(&self.folder),
-            self.mailbox.clone(),
-            Arc::clone(&stored.entry.name),
-        );
-        self.workers.submit(Priority::Urgent, move || {
-            let result = content::open(&folder, &name);
-            mailbox.post(HelperEvent::Opened { file: id, result });
+        let version = stored.entry.version;
+        let kept = (size <= SMALL_FILE_BYTES)
+            .then(|| self.kept.get(self.now, &version))
+            .flatten();
+        self.unopened.push(Wanted {
+            id,
+            name: Arc::clone(&stored.entry.name),
+            kept: kept.map(|whole| (version, whole)),
         });
+        if self.unopened.len() >= OPENED_TOGETHER {
+            self.open_wanted();
+        }
         true
     }
 
-    /// A helper opened a file, or could not.
-    pub(crate) fn on_opened(&mut self, id: SlotId, result: std::io::Result<Opened>) -> Woken {
+    /// Has a helper open what is wanted by now. Must come at the end of each turn of the loop: many small files make
+    /// few jobs then.
+    pub(crate) fn open_wanted(&mut self) {
+        if self.unopened.is_empty() {
+            return;
+        }
+        let wanted = std::mem::take(&mut self.unopened);
+        let (folder, mailbox) = (Arc::clone(&self.folder), self.mailbox.clone());
+        self.workers.submit(Priority::Urgent, move || {
+            let opened = content::open_all(&folder, wanted);
+            mailbox.post(HelperEvent::Opened(opened));
+        });
+    }
+
+    /// A helper opened files, or could not.
+    pub(crate) fn on_opened_all(&mut self, files: Vec<(SlotId, std::io::Result<Opened>)>) -> Woken {
+        let mut woken = Woken::with_capacity(files.len());
+        for (id, result) in files {
+            woken.extend(self.on_opened(id, result));
+        }
+        woken
+    }
+
+    fn on_opened(&mut self, id: SlotId, result: std::io::Result<Opened>) -> Woken {
         let Some(stored) = self.files.get_mut(id) else {
             return Woken::new();
         };
         match result {
             Ok(opened) if opened.version.has_same_content(&stored.entry.version) => {
                 stored.opened_at = opened.opened_at;
-                stored.state = State::Open(opened.content);
-                if let Some(hash) = opened.hash {
-                    stored.hashes = vec![hash];
+                if let Content::Whole(whole) = &opened.content {
+                    // Only of use if a later change would show in the timestamps.
+                    if opened.version.is_settled(opened.opened_at, HASH_SETTLED) {
+                        self.kept.put(self.now, opened.version, whole.clone());
+                    }
+                    stored.state = State::Open(opened.content);
                 } else {
+                    stored.state = State::Open(opened.content);
                     self.start_hashing(id);
                 }
             }
@@ -419,138 +467,6 @@ impl Stored {
             State::Closed | State::Waiting => false,
         }
     }
-}
-
-impl Source for FileStore {
-    fn begin_train(&mut self, source: SourceKey) -> TrainState {
-        let Some(id) = to_id(source) else {
-            return TrainState::End(StreamEnd::Unreadable);
-        };
-        let Some(stored) = self.files.get_mut(id) else {
-            return TrainState::End(StreamEnd::Unreadable);
-        };
-        match &stored.state {
-            State::Closed => {
-                if !self.try_open(id)
-                    && let Some(stored) = self.files.get_mut(id)
-                {
-                    stored.state = State::Waiting;
-                    for (user, _) in &stored.users {
-                        self.waiting.entry(*user).or_default().push_back(id);
-                    }
-                }
-                return TrainState::Pending;
-            }
-            // Whoever made it wait may have too much open; another client that wants it need not.
-            State::Waiting => {
-                self.try_open(id);
-                return TrainState::Pending;
-            }
-            State::Opening => return TrainState::Pending,
-            State::Failed(end) => return TrainState::End(*end),
-            State::Open(Content::Whole(_)) => {}
-            State::Open(Content::Mapped(mapped)) => {
-                let end = match mapped.check() {
-                    Check::Same => None,
-                    Check::Changed => Some(StreamEnd::FileChanged),
-                    Check::Unreadable => Some(StreamEnd::Unreadable),
-                };
-                if let Some(end) = end {
-                    stored.state = State::Failed(end);
-                    return TrainState::End(end);
-                }
-            }
-        }
-        if let Some(started) = stored.started.take() {
-            self.first_bytes.push(self.now - started);
-        }
-        TrainState::Ready {
-            hashes: u32::try_from(stored.hashes.len()).unwrap_or(u32::MAX),
-        }
-    }
-
-    fn file(&mut self, source: SourceKey, offset: u64, len: usize) -> SourceBytes<'_> {
-        let now_s = self.now_s();
-        let Some((id, stored)) = to_id(source).and_then(|id| Some((id, self.files.get_mut(id)?)))
-        else {
-            return SourceBytes::End(StreamEnd::Unreadable);
-        };
-        match &mut stored.state {
-            State::Open(Content::Whole(bytes)) => {
-                let slice = usize::try_from(offset)
-                    .ok()
-                    .and_then(|start| bytes.get(start..start.checked_add(len)?));
-                slice.map_or(SourceBytes::End(StreamEnd::Unreadable), SourceBytes::Ready)
-            }
-            State::Open(Content::Mapped(mapped)) => {
-                let first = u32::try_from(offset / SEGMENT_BYTES).unwrap_or(u32::MAX);
-                let last = u32::try_from((offset + len as u64).saturating_sub(1) / SEGMENT_BYTES)
-                    .unwrap_or(u32::MAX);
-                let warm = mapped.is_warm(first, now_s) && mapped.is_warm(last, now_s);
-                if stored.reading.is_none() {
-                    // In time for what comes next, if that is not in memory.
-                    let ahead = if warm {
-                        last + READ_AHEAD_SEGMENTS / 2
-                    } else {
-                        first
-                    };
-                    if !warm || !mapped.is_warm(ahead, now_s) {
-                        stored.reading = read_ahead(
-                            mapped,
-                            id,
-                            ahead,
-                            stored.entry.version.size,
-                            &self.workers,
-                            &self.mailbox,
-                        );
-                    }
-                }
-                if !warm {
-                    return SourceBytes::Pending;
-                }
-                match mapped.slice(offset, len) {
-                    Ok(slice) => SourceBytes::Ready(slice),
-                    Err(error) => SourceBytes::End(end_of(&error)),
-                }
-            }
-            State::Failed(end) => SourceBytes::End(*end),
-            State::Closed | State::Waiting | State::Opening => SourceBytes::Pending,
-        }
-    }
-
-    fn copy_hashes(&mut self, source: SourceKey, offset: u64, out: &mut [u8]) {
-        let Some(stored) = to_id(source).and_then(|id| self.files.get(id)) else {
-            return;
-        };
-        let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        let known = stored
-            .hashes
-            .as_flattened()
-            .get(start..)
-            .unwrap_or_default();
-        let count = known.len().min(out.len());
-        out[..count].copy_from_slice(&known[..count]);
-    }
-}
-
-/// Has a helper read segments from `first` on; returns which.
-fn read_ahead(
-    mapped: &Mapped,
-    id: SlotId,
-    first: u32,
-    size: u64,
-    workers: &Workers,
-    mailbox: &Mailbox,
-) -> Option<std::ops::Range<u32>> {
-    let end = segments(size).min(first.saturating_add(READ_AHEAD_SEGMENTS));
-    if first >= end {
-        return None;
-    }
-    let (file, mailbox) = (Arc::clone(mapped.file()), mailbox.clone());
-    workers.submit(Priority::Urgent, move || {
-        content::read_ahead(id, &file, size, first, end - first, &mailbox);
-    });
-    Some(first..end)
 }
 
 fn end_of(error: &std::io::Error) -> StreamEnd {

@@ -123,57 +123,111 @@ pub(super) fn rsync(_scratch: &Path, folder: &Path, target: &Path) -> Result<Set
     })
 }
 
+/// As root, sshd insists on an empty folder to lock its unprivileged half up in. Distributions make it when the service
+/// starts, which it need not have.
+fn make_privilege_folder() -> Result<()> {
+    const FOLDER: &str = "/run/sshd";
+    if os::is_root() && !Path::new(FOLDER).is_dir() {
+        fs::create_dir(FOLDER)?;
+    }
+    Ok(())
+}
+
+/// An `sshd` of our own, with keys of its own, and what clients have to be told.
+struct Ssh {
+    server: Server,
+    version: String,
+    /// `-o`, `-i` and what belongs to them.
+    options: Vec<String>,
+    port: u16,
+}
+
+impl Ssh {
+    fn start(scratch: &Path) -> Result<Self> {
+        let daemon = find("sshd")?;
+        let keygen = find("ssh-keygen")?;
+        make_privilege_folder().context("sshd needs /run/sshd")?;
+        fs::create_dir_all(scratch)?;
+        for name in ["host", "user"] {
+            let status = Command::new(&keygen)
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(scratch.join(name))
+                .stdin(Stdio::null())
+                .status()?;
+            ensure!(status.success(), "ssh-keygen ended with {status}");
+        }
+        let port = free_port()?;
+        let config = scratch.join("sshd_config");
+        let place = text(scratch)?;
+        fs::write(
+            &config,
+            format!(
+                "Port {port}\nListenAddress 127.0.0.1\nHostKey {place}/host\nPidFile none\nStrictModes no\n\
+                 AuthorizedKeysFile {place}/user.pub\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n\
+                 Subsystem sftp internal-sftp\n"
+            ),
+        )?;
+        let log = scratch.join("sshd.log");
+        let server = Server::start(&daemon, &["-D", "-e", "-f", text(&config)?], port, &log)?;
+        let mut options = Vec::new();
+        for option in [
+            "UserKnownHostsFile=/dev/null",
+            "StrictHostKeyChecking=no",
+            "BatchMode=yes",
+            "LogLevel=ERROR",
+        ] {
+            options.extend(["-o".to_owned(), option.to_owned()]);
+        }
+        options.extend(["-i".to_owned(), format!("{place}/user")]);
+        options.extend(["-F", "none"].map(str::to_owned));
+        Ok(Self {
+            server,
+            version: version_of(&find("ssh")?, "-V"),
+            options,
+            port,
+        })
+    }
+}
+
 /// `scp -r` from an `sshd` of our own.
 pub(super) fn scp(scratch: &Path, folder: &Path, target: &Path) -> Result<Setup> {
     let program = find("scp").context("scp")?;
-    let daemon = find("sshd").context("scp")?;
-    let keygen = find("ssh-keygen").context("scp")?;
-    for name in ["host", "user"] {
-        let status = Command::new(&keygen)
-            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
-            .arg(scratch.join(name))
-            .stdin(Stdio::null())
-            .status()?;
-        ensure!(status.success(), "scp: ssh-keygen ended with {status}");
-    }
-    let port = free_port()?;
-    let config = scratch.join("sshd_config");
-    let place = text(scratch)?;
-    fs::write(
-        &config,
-        format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {place}/host\nPidFile none\nStrictModes no\n\
-             AuthorizedKeysFile {place}/user.pub\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n\
-             Subsystem sftp internal-sftp\n"
-        ),
-    )?;
-    let server = Server::start(
-        &daemon,
-        &["-D", "-e", "-f", text(&config)?],
-        port,
-        &scratch.join("sshd.log"),
-    )?;
-    let options = [
-        "UserKnownHostsFile=/dev/null",
-        "StrictHostKeyChecking=no",
-        "BatchMode=yes",
-        "LogLevel=ERROR",
-    ];
-    let mut arguments: Vec<String> = ["-r", "-q", "-F", "none"].map(str::to_owned).to_vec();
-    for option in options {
-        arguments.extend(["-o".to_owned(), option.to_owned()]);
-    }
-    arguments.extend(["-i".to_owned(), format!("{place}/user"), "-P".to_owned()]);
-    arguments.push(port.to_string());
+    let ssh = Ssh::start(&scratch.join("scp")).context("scp")?;
+    let mut arguments: Vec<String> = ["-r", "-q", "-P"].map(str::to_owned).to_vec();
+    arguments.push(ssh.port.to_string());
+    arguments.extend(ssh.options);
     arguments.push(format!("127.0.0.1:{}", text(folder)?));
     arguments.push(text(target)?.to_owned());
     Ok(Setup {
         row: "scp",
-        settings: version_of(&daemon, "-V") + ", scp -r over loopback",
+        settings: ssh.version + ", scp -r over loopback",
         encrypted: true,
         program,
         arguments,
-        server: Some(server),
+        server: Some(ssh.server),
+    })
+}
+
+/// `rsync -a` over such an `sshd`.
+pub(super) fn rsync_ssh(scratch: &Path, folder: &Path, target: &Path) -> Result<Setup> {
+    let program = find("rsync").context("rsync over ssh")?;
+    let ssh = Ssh::start(&scratch.join("rsync")).context("rsync over ssh")?;
+    let shell = format!("ssh -p {} {}", ssh.port, ssh.options.join(" "));
+    let mut arguments: Vec<String> = ["-a", "--whole-file", "-e"].map(str::to_owned).to_vec();
+    arguments.push(shell);
+    arguments.push(format!("127.0.0.1:{}/", text(folder)?));
+    arguments.push(format!("{}/", text(target)?));
+    Ok(Setup {
+        row: "rsync-ssh",
+        settings: format!(
+            "{}, -a --whole-file over {}",
+            version_of(&program, "--version"),
+            ssh.version
+        ),
+        encrypted: true,
+        program,
+        arguments,
+        server: Some(ssh.server),
     })
 }
 

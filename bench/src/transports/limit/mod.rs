@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{Announce, Fetched, Ready, Source, Spec, Transport, tell};
+use super::{Announce, Arrived, Fetched, Ready, Source, Spec, Transport, tell};
 pub(super) use offload::enlarge;
 
 /// The largest UDP payload over IPv4, and the most bytes of a train.
@@ -101,7 +101,7 @@ impl Transport for Limit {
         }
     }
 
-    fn fetch(&self, spec: &Spec, server: &Ready) -> Result<Fetched> {
+    fn fetch(&self, spec: &Spec, server: &Ready, _arrived: &Arrived) -> Result<Fetched> {
         let sizes = Sizes::of(spec.payload_limit, self.0);
         let mut control = TcpStream::connect(server.address)?;
         control.set_nodelay(true)?;

@@ -216,6 +216,7 @@ impl<'a> Reactor<'a> {
                 failure.get_or_insert(error);
                 self.stop();
             }
+            self.transfers.hand_over();
             while let Some(event) = self.transfers.next_event() {
                 self.outbox.tell(event);
             }

@@ -57,6 +57,7 @@ pub(super) struct Download {
     pub(super) version: VersionTag,
     pub(super) stage: Stage,
     pub(super) part: Option<Arc<dyn Part>>,
+    /// Judges the segments, once it is prepared; a small file is judged as a whole.
     pub(super) verdict: Verdict,
     /// Streams of this file that are not finished.
     pub(super) streams: Vec<u32>,
@@ -102,7 +103,7 @@ impl Download {
             version,
             stage: Stage::Waiting,
             part: None,
-            verdict: Verdict::new(size_bytes, &[]),
+            verdict: Verdict::none(),
             streams: Vec::new(),
             hashing: 0,
             bad: Vec::new(),
@@ -148,7 +149,11 @@ impl Download {
         if have.len() == self.segments() as usize {
             have.pop();
         }
-        self.verdict = Verdict::new(self.size_bytes, &have);
+        self.verdict = if self.is_small() {
+            Verdict::none()
+        } else {
+            Verdict::new(self.size_bytes, &have)
+        };
         self.resumed_bytes = have
             .iter()
             .map(|(index, _)| u64::from(segment_len(self.size_bytes, *index)))
@@ -170,6 +175,9 @@ impl Download {
 
     /// The segments to ask for; empty for all.
     pub(super) fn missing(&self) -> Vec<SegmentRange> {
+        if self.is_small() {
+            return Vec::new();
+        }
         let count = self.segments();
         let mut here = vec![false; count as usize];
         for (index, _) in self.verdict.complete() {

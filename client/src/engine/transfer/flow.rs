@@ -42,7 +42,12 @@ pub(super) struct Flow {
     tuning: CreditTuning,
     /// What the server may have in flight.
     credit: u32,
+    /// When percentiles of the round trip were computed last, and what they were.
+    percentiles: Option<(Timestamp, Duration, Duration)>,
 }
+
+/// Percentiles are computed anew no more often than this: thousands of files end in a second.
+const PERCENTILES_FOR: Duration = Duration::from_millis(20);
 
 impl Flow {
     pub(super) fn open(
@@ -95,7 +100,22 @@ impl Flow {
             unsent: 0,
             tuning: CreditTuning::new(now),
             credit: 0,
+            percentiles: None,
         })
+    }
+
+    /// The 50th and 99th percentile of the round trips so far.
+    pub(super) fn rtt_percentiles(&mut self, now: Timestamp) -> (Duration, Duration) {
+        if let Some((at, p50, p99)) = self.percentiles
+            && now - at < PERCENTILES_FOR
+        {
+            return (p50, p99);
+        }
+        let rtt = self.association.rtt_histogram();
+        let [p50, p99] =
+            [0.5, 0.99].map(|quantile| Duration::from_micros(rtt.value_at_quantile(quantile)));
+        self.percentiles = Some((now, p50, p99));
+        (p50, p99)
     }
 
     /// Takes what has come and answers it.

@@ -7,6 +7,7 @@
 
 mod asking;
 mod download;
+mod downloads;
 mod flow;
 mod outcomes;
 mod pausing;
@@ -26,11 +27,13 @@ use columba_core::control::limits::MAX_STREAM_ID;
 use columba_core::control::{ControlError, Grant, StartEntry};
 use columba_core::units::Timestamp;
 use columba_net::clock::Clock;
+use foldhash::fast::RandomState;
 use mio::{Registry, Token};
 
 pub(super) use self::asking::Asked;
 use self::asking::Asking;
-use self::download::{Download, Stage};
+use self::download::Stage;
+use self::downloads::Downloads;
 use self::flow::{Flow, FlowConfig};
 pub(super) use self::requests::GetOrder;
 use self::requests::Request;
@@ -79,13 +82,13 @@ pub(super) struct Transfers {
     unhashed: VecDeque<SegmentJob>,
     requests: HashMap<u32, Request>,
     asking: Asking,
-    downloads: HashMap<FileKey, Download>,
+    downloads: Downloads,
     next_key: u32,
     waiting: VecDeque<FileKey>,
     ready: VecDeque<FileKey>,
     /// Files with segments to fetch again.
     refetch: VecDeque<FileKey>,
-    by_stream: HashMap<u32, FileKey>,
+    by_stream: HashMap<u32, FileKey, RandomState>,
     next_stream: u32,
     window: Window,
     flow: Option<Flow>,
@@ -132,12 +135,12 @@ impl Transfers {
             unhashed: VecDeque::new(),
             requests: HashMap::new(),
             asking: Asking::default(),
-            downloads: HashMap::new(),
+            downloads: Downloads::default(),
             next_key: 0,
             waiting: VecDeque::new(),
             ready: VecDeque::new(),
             refetch: VecDeque::new(),
-            by_stream: HashMap::new(),
+            by_stream: HashMap::default(),
             next_stream: 1,
             window: Window::default(),
             flow: None,
@@ -460,7 +463,7 @@ impl Transfers {
 
     fn keep_what_is_there(&mut self, now: Timestamp) {
         let mut jobs = Vec::new();
-        for (key, download) in &mut self.downloads {
+        for (key, download) in self.downloads.iter_mut() {
             if download.hashing == 0
                 && let Some(complete) = download.due_checkpoint(now, true)
                 && let Some(part) = &download.part
@@ -496,10 +499,6 @@ impl Transfers {
         flow.receive(self.clock, &mut self.assemblies);
         flow.on_time(now, 0);
         flow.association.is_closed() || now >= since + LINGER
-    }
-
-    fn helpers(&self) -> Option<&Helpers> {
-        self.helpers.as_ref()
     }
 }
 

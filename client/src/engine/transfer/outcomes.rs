@@ -1,7 +1,6 @@
 //! What becomes of received segments: hashed, judged, fetched again, published, reported.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use columba_core::control::ControlError;
 use columba_core::error::CloseReason;
@@ -108,13 +107,13 @@ impl Transfers {
 
     /// Takes what the helpers have done.
     pub(super) fn take_outcomes(&mut self, now: Timestamp) {
-        while let Some(outcome) = self.helpers().and_then(|helpers| helpers.verifier.poll()) {
+        while let Some(outcome) = self.helpers.as_ref().and_then(|all| all.verifier.poll()) {
             self.on_hashed(now, outcome);
         }
-        while let Some(outcome) = self.helpers().and_then(|helpers| helpers.preparer.poll()) {
+        while let Some(outcome) = self.helpers.as_mut().and_then(|all| all.preparer.poll()) {
             self.on_outcome(now, outcome);
         }
-        while let Some(outcome) = self.helpers().and_then(|helpers| helpers.finisher.poll()) {
+        while let Some(outcome) = self.helpers.as_mut().and_then(|all| all.finisher.poll()) {
             self.on_outcome(now, outcome);
         }
     }
@@ -252,8 +251,15 @@ impl Transfers {
                 }
             }
             Outcome::Failed { key, error } => self.fail(key, error.into()),
-            Outcome::Finished { key, result } => {
+            Outcome::Finished {
+                key,
+                result,
+                buffer,
+            } => {
                 self.window.finishing -= 1;
+                if let Some(buffer) = buffer {
+                    self.assemblies.recycle_small(buffer);
+                }
                 match result {
                     Ok(target) => self.report(key, target),
                     Err(error) => self.fail(key, error.into()),
@@ -318,21 +324,18 @@ impl Transfers {
 
     fn report(&mut self, key: FileKey, target: std::path::PathBuf) {
         self.finish_streams(key, STATUS_STORED);
-        let Some(download) = self.downloads.get(&key) else {
+        let Some(download) = self.downloads.get_mut(&key) else {
             return;
         };
-        let micros = Duration::from_micros;
+        let now = self.clock.now();
         let (handshake, rtt_p50, rtt_p99) =
-            self.flow.as_ref().map_or_else(Default::default, |flow| {
-                let rtt = flow.association.rtt_histogram();
-                (
-                    flow.association.handshake_duration().unwrap_or_default(),
-                    micros(rtt.value_at_quantile(0.5)),
-                    micros(rtt.value_at_quantile(0.99)),
-                )
+            self.flow.as_mut().map_or_else(Default::default, |flow| {
+                let handshake = flow.association.handshake_duration().unwrap_or_default();
+                let (p50, p99) = flow.rtt_percentiles(now);
+                (handshake, p50, p99)
             });
         let report = FileReport {
-            file: download.name.clone(),
+            file: std::mem::take(&mut download.name),
             target,
             bytes: download.size_bytes,
             elapsed: download.verified_after,

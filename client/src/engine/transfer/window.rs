@@ -108,7 +108,7 @@ impl Transfers {
 
     /// Queues are larger than all windows: a refused job is a fault of ours and fails its file.
     fn submit_prepare(&mut self, job: Job) {
-        if let Some(helpers) = self.helpers()
+        if let Some(helpers) = &mut self.helpers
             && let Err(job) = helpers.preparer.submit(job)
         {
             self.fail_job(*job);
@@ -116,10 +116,18 @@ impl Transfers {
     }
 
     pub(super) fn submit_finish(&mut self, job: Job) {
-        if let Some(helpers) = self.helpers()
+        if let Some(helpers) = &mut self.helpers
             && let Err(job) = helpers.finisher.submit(job)
         {
             self.fail_job(*job);
+        }
+    }
+
+    /// Gives the helpers what there is to do. Call when nothing is left to do here.
+    pub(in crate::engine) fn hand_over(&mut self) {
+        if let Some(helpers) = &mut self.helpers {
+            helpers.preparer.hand_over();
+            helpers.finisher.hand_over();
         }
     }
 

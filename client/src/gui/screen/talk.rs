@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use iced::widget::{column, container, row, scrollable, stack, text, text_input};
+use iced::widget::{column, container, row, scrollable, stack, text, text_editor, text_input};
 use iced::{Center, Fill, Padding};
 
 use super::connect::sentence;
@@ -39,8 +39,10 @@ pub enum Pointer {
 /// What a person does here.
 #[derive(Clone, Debug)]
 pub enum Message {
-    /// Typed into the line.
-    Typed(String),
+    /// Typed, or moved, in the line.
+    Edit(text_editor::Action),
+    /// Put this into the line, to go on from there.
+    Take(String),
     /// Enter.
     Send,
     /// Show a conversation.
@@ -125,6 +127,8 @@ pub(in crate::gui) struct Screen {
     pub(in crate::gui) show_files: bool,
     /// Whether the end of the timeline is in sight.
     pub(in crate::gui) at_end: bool,
+    /// The line being typed, with its cursor: the model's text.
+    pub(in crate::gui) line: text_editor::Content,
     /// The new key was looked at.
     pub(in crate::gui) key_seen: bool,
     pub(in crate::gui) transfers: super::transfers::Pane,
@@ -141,8 +145,18 @@ impl Screen {
             find: None,
             show_files: preferences.show_files,
             at_end: true,
+            line: text_editor::Content::new(),
             key_seen: false,
             transfers,
+        }
+    }
+
+    /// Shows the model's line, with the cursor at its end, unless it is what was typed here.
+    pub(in crate::gui) fn follow(&mut self, typed: &str) {
+        if self.line.text() != typed {
+            self.line = text_editor::Content::with_text(typed);
+            let end = text_editor::Motion::DocumentEnd;
+            self.line.perform(text_editor::Action::Move(end));
         }
     }
 
@@ -168,7 +182,7 @@ impl Screen {
                 .push(jumps)
                 .height(Fill),
         );
-        middle = middle.push(composer::view(look, model));
+        middle = middle.push(composer::view(look, model, &self.line));
         let middle = container(middle)
             .width(Fill)
             .height(Fill)

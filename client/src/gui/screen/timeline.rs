@@ -323,7 +323,7 @@ fn told_row<'a>(
     .spacing(9)
     .align_y(Center);
     if matches!(entry.kind, EntryKind::Undelivered) {
-        let again = Message::Typed(entry.text());
+        let again = Message::Take(entry.text());
         content = content.push(small_button(look, Kind::Plain, "Write again", again));
     }
     let card = container(content)

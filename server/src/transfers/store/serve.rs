@@ -1,0 +1,156 @@
+//! What the core asks of the files while it fills a train: slices, and hash values. Nothing here blocks; what is not in
+//! memory is read ahead by a helper.
+
+use std::sync::Arc;
+
+use columba_core::error::StreamEnd;
+use columba_core::server::{Source, SourceBytes, SourceKey, TrainState};
+
+use super::{FileStore, State, end_of, to_id};
+use crate::files::content::{self, Check, Content, Mapped, READ_AHEAD_SEGMENTS};
+use crate::files::hashes::{SEGMENT_BYTES, segments};
+use crate::files::workers::{Priority, Workers};
+use crate::helpers::Mailbox;
+use crate::slots::SlotId;
+
+impl Source for FileStore {
+    fn begin_train(&mut self, source: SourceKey) -> TrainState {
+        let Some(id) = to_id(source) else {
+            return TrainState::End(StreamEnd::Unreadable);
+        };
+        let Some(stored) = self.files.get_mut(id) else {
+            return TrainState::End(StreamEnd::Unreadable);
+        };
+        match &stored.state {
+            State::Closed => {
+                if !self.try_open(id)
+                    && let Some(stored) = self.files.get_mut(id)
+                {
+                    stored.state = State::Waiting;
+                    for (user, _) in &stored.users {
+                        self.waiting.entry(*user).or_default().push_back(id);
+                    }
+                }
+                return TrainState::Pending;
+            }
+            // Whoever made it wait may have too much open; another client that wants it need not.
+            State::Waiting => {
+                self.try_open(id);
+                return TrainState::Pending;
+            }
+            State::Opening => return TrainState::Pending,
+            State::Failed(end) => return TrainState::End(*end),
+            State::Open(Content::Whole(_)) => {}
+            State::Open(Content::Mapped(mapped)) => {
+                let end = match mapped.check() {
+                    Check::Same => None,
+                    Check::Changed => Some(StreamEnd::FileChanged),
+                    Check::Unreadable => Some(StreamEnd::Unreadable),
+                };
+                if let Some(end) = end {
+                    stored.state = State::Failed(end);
+                    return TrainState::End(end);
+                }
+            }
+        }
+        if let Some(started) = stored.started.take() {
+            self.first_bytes.push(self.now - started);
+        }
+        let hashes = match &stored.state {
+            State::Open(Content::Whole(_)) => 1,
+            State::Open(Content::Mapped(_))
+            | State::Closed
+            | State::Waiting
+            | State::Opening
+            | State::Failed(_) => u32::try_from(stored.hashes.len()).unwrap_or(u32::MAX),
+        };
+        TrainState::Ready { hashes }
+    }
+
+    fn file(&mut self, source: SourceKey, offset: u64, len: usize) -> SourceBytes<'_> {
+        let now_s = self.now_s();
+        let Some((id, stored)) = to_id(source).and_then(|id| Some((id, self.files.get_mut(id)?)))
+        else {
+            return SourceBytes::End(StreamEnd::Unreadable);
+        };
+        match &mut stored.state {
+            State::Open(Content::Whole(whole)) => {
+                let slice = usize::try_from(offset)
+                    .ok()
+                    .and_then(|start| whole.bytes.get(start..start.checked_add(len)?));
+                slice.map_or(SourceBytes::End(StreamEnd::Unreadable), SourceBytes::Ready)
+            }
+            State::Open(Content::Mapped(mapped)) => {
+                let first = u32::try_from(offset / SEGMENT_BYTES).unwrap_or(u32::MAX);
+                let last = u32::try_from((offset + len as u64).saturating_sub(1) / SEGMENT_BYTES)
+                    .unwrap_or(u32::MAX);
+                let warm = mapped.is_warm(first, now_s) && mapped.is_warm(last, now_s);
+                if stored.reading.is_none() {
+                    // In time for what comes next, if that is not in memory.
+                    let ahead = if warm {
+                        last + READ_AHEAD_SEGMENTS / 2
+                    } else {
+                        first
+                    };
+                    if !warm || !mapped.is_warm(ahead, now_s) {
+                        stored.reading = read_ahead(
+                            mapped,
+                            id,
+                            ahead,
+                            stored.entry.version.size,
+                            &self.workers,
+                            &self.mailbox,
+                        );
+                    }
+                }
+                if !warm {
+                    return SourceBytes::Pending;
+                }
+                match mapped.slice(offset, len) {
+                    Ok(slice) => SourceBytes::Ready(slice),
+                    Err(error) => SourceBytes::End(end_of(&error)),
+                }
+            }
+            State::Failed(end) => SourceBytes::End(*end),
+            State::Closed | State::Waiting | State::Opening => SourceBytes::Pending,
+        }
+    }
+
+    fn copy_hashes(&mut self, source: SourceKey, offset: u64, out: &mut [u8]) {
+        let Some(stored) = to_id(source).and_then(|id| self.files.get(id)) else {
+            return;
+        };
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let hashes = match &stored.state {
+            State::Open(Content::Whole(whole)) => std::slice::from_ref(&whole.hash),
+            State::Open(Content::Mapped(_))
+            | State::Closed
+            | State::Waiting
+            | State::Opening
+            | State::Failed(_) => &stored.hashes,
+        };
+        let known = hashes.as_flattened().get(start..).unwrap_or_default();
+        let count = known.len().min(out.len());
+        out[..count].copy_from_slice(&known[..count]);
+    }
+}
+
+/// Has a helper read segments from `first` on; returns which.
+fn read_ahead(
+    mapped: &Mapped,
+    id: SlotId,
+    first: u32,
+    size: u64,
+    workers: &Workers,
+    mailbox: &Mailbox,
+) -> Option<std::ops::Range<u32>> {
+    let end = segments(size).min(first.saturating_add(READ_AHEAD_SEGMENTS));
+    if first >= end {
+        return None;
+    }
+    let (file, mailbox) = (Arc::clone(mapped.file()), mailbox.clone());
+    workers.submit(Priority::Urgent, move || {
+        content::read_ahead(id, &file, size, first, end - first, &mailbox);
+    });
+    Some(first..end)
+}
