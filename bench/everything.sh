@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures everything that docs/BENCHMARKS.md tells of, keeps the rows below bench/runs/ and writes the report anew.
 #
-#   bench/everything.sh              all steps, about 50 minutes; as root also the links and TCP
+#   bench/everything.sh              all steps, about 45 minutes; as root also the links and TCP
 #   bench/everything.sh --list       the steps, with about how long each takes
 #   bench/everything.sh path many    these steps only, then the report
 #   bench/everything.sh report       the report alone
@@ -13,15 +13,15 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 steps=(
-    "compare        5 min   limits and peers over loopback, small files, scp, rsync, curl from nginx"
+    "compare        4 min   limits and peers over loopback, small files, scp, rsync, curl from nginx"
     "quick          1 min   the short comparison"
-    "bulk           3 min   sinks, several files, several clients, a longer file"
+    "bulk           2 min   sinks, several files, several clients, a longer file"
     "path          14 min   lossy paths, whole downloads, reordering, small files, sharing: the usual set"
-    "path-relay     5 min   one flow over the relay"
-    "path-bbr       4 min   quinn and s2n-quic with BBR"
+    "path-relay     3 min   one flow over the relay, 50 ms"
+    "path-bbr       3 min   quinn and s2n-quic with BBR"
     "chat           4 min   chat beside Redis and NATS, pipelined and one at a time"
     "chat-find      8 min   the highest rate whose 99th percentile stays below 5 ms"
-    "mixed          6 min   chat beside downloads: warm, cold, on a full link"
+    "mixed          4 min   chat beside downloads: warm, cold, on a full link"
     "many           1 min   a thousand downloads at once"
     "idle           2 min   idle members"
 )
@@ -98,10 +98,10 @@ start_services() {
     sleep 1
 }
 
-step_compare() { keep compare compare; }
+step_compare() { keep compare compare --runs 4; }
 step_quick() { keep compare-quick compare --quick --json; }
 step_bulk() {
-    keep bulk bulk --runs 5
+    keep bulk bulk
     keep bulk-long bulk --mib 4096
     keep bulk-jumbo bulk --max-datagram 8972
     keep bulk-parallel bulk --mib 256 --parallel 4
@@ -110,7 +110,7 @@ step_bulk() {
     keep bulk-disk bulk --sink disk --mib 512 --runs 5
 }
 step_path() { keep path path; }
-step_path-relay() { keep path-relay path --part matrix --over relay; }
+step_path-relay() { keep path-relay path --part matrix --over relay --rtt 50ms; }
 step_path-bbr() { keep path-bbr path --part matrix --rows quinn-bbr,s2n-quic-bbr; }
 step_chat() {
     start_services
@@ -124,12 +124,10 @@ step_chat-find() {
 step_mixed() {
     local run
     for run in 1 2 3; do
-        keep "mixed-$run" mixed --histograms "$runs/mixed-8-downloads"
+        keep "mixed-8-downloads-$run" mixed --histograms "$runs/mixed-8-downloads"
     done
+    keep mixed-cold mixed --cold --mib 2048 --histograms "$runs/mixed-cold"
     for run in 1 2; do
-        keep "mixed-cold-$run" mixed --cold --mib 2048 --histograms "$runs/mixed-cold"
-    done
-    for run in 1 2 3; do
         keep "mixed-20mbit-$run" mixed --rate 20mbit --delay 25ms --histograms "$runs/mixed-20mbit"
     done
     if ((EUID == 0)); then

@@ -46,11 +46,22 @@ fn check_free_space(_file: &File, _size_bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Bytes of one write. For a whole segment at once Linux looks for as large a piece of free memory, which is rarely one
+/// that was used before: in virtual machines the host has to bring it first. Writes of 1 MiB to ext4 took six times the CPU
+/// time of these and were a seventh as fast; smaller ones than these are no faster.
+#[cfg(unix)]
+const WRITE_BYTES: usize = 256 * 1024;
+
 /// Writes all of `data` at `offset`.
 pub(super) fn write_all_at(file: &File, data: &[u8], offset: u64) -> io::Result<()> {
     #[cfg(unix)]
     {
-        std::os::unix::fs::FileExt::write_all_at(file, data, offset)
+        let mut offset = offset;
+        for piece in data.chunks(WRITE_BYTES) {
+            std::os::unix::fs::FileExt::write_all_at(file, piece, offset)?;
+            offset += piece.len() as u64;
+        }
+        Ok(())
     }
     #[cfg(windows)]
     {
