@@ -34,6 +34,8 @@ pub struct Outgoing {
     pub segment_bytes: usize,
     /// A path MTU probe: EMSGSIZE is an answer, not an error.
     pub is_mtu_probe: bool,
+    /// ECN codepoint of all its packets: [`Ecn::NotEct`] or [`Ecn::Ect0`].
+    pub ecn: Ecn,
 }
 
 impl Outgoing {
@@ -43,6 +45,7 @@ impl Outgoing {
             bytes,
             segment_bytes: bytes,
             is_mtu_probe: false,
+            ecn: Ecn::NotEct,
         }
     }
 }

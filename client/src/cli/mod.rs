@@ -40,7 +40,9 @@ pub fn main() -> ProcessCode {
 }
 
 fn start_log(common: &Common) {
-    use tracing_subscriber::filter::LevelFilter;
+    use tracing_subscriber::filter::{LevelFilter, Targets};
+    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::util::SubscriberInitExt;
     let level = match (common.quiet, common.verbose) {
         (true, _) => LevelFilter::ERROR,
         (false, 0) => LevelFilter::WARN,
@@ -50,11 +52,22 @@ fn start_log(common: &Common) {
     };
     let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         && std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt()
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(colours)
-        .with_max_level(level)
-        .with_target(false)
+        .with_target(false);
+    // What the window's library finds odd about a display concerns nobody who did not ask.
+    let of_display = if common.verbose == 0 {
+        LevelFilter::ERROR
+    } else {
+        level
+    };
+    let wanted = Targets::new()
+        .with_default(level)
+        .with_target("winit", of_display);
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(wanted)
         .init();
 }
 

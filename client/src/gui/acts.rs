@@ -18,6 +18,10 @@ use crate::preferences::RecentServer;
 
 impl App {
     pub(super) fn on_connect(&mut self, message: connect::Message) -> Task<Message> {
+        let submits = matches!(
+            message,
+            connect::Message::Submit | connect::Message::Recent(_)
+        );
         match self.connect.update(message) {
             Some(connect::Event::Connect(wish)) => return self.start(wish),
             Some(connect::Event::Forget(address)) => {
@@ -27,6 +31,7 @@ impl App {
             Some(connect::Event::Cancel) => self.leave(),
             Some(connect::Event::TryNow) => return self.carry_out(Model::connect_now()),
             Some(connect::Event::Copy(text)) => return self.copy(text),
+            None if submits => return self.connect.focus_wrong(),
             None => {}
         }
         Task::none()
@@ -249,8 +254,7 @@ impl App {
             .iter()
             .any(|effect| matches!(effect, Effect::Send(Command::Get { .. })));
         if gets {
-            self.show_transfers(true);
-            self.talk.transfers.chosen = None;
+            self.show_downloads();
         }
         let carried = self.carry_out(effects);
         Task::batch([carried, self.on_do(Do::Newest)])
@@ -264,7 +268,8 @@ impl App {
 
     /// A reader who has scrolled up stays where they are; one at the end follows it.
     fn on_scrolled(&mut self, viewport: iced::widget::scrollable::Viewport) {
-        let at_end = viewport.absolute_offset_reversed().y < 24.0;
+        // The timeline is anchored at its end: offsets count from there.
+        let at_end = viewport.absolute_offset().y < 24.0;
         if at_end == self.talk.at_end {
             return;
         }
@@ -345,7 +350,7 @@ impl App {
                 self.model.timelines_mut().shown_mut().page_newest();
                 self.talk.at_end = true;
                 self.pay_attention();
-                return operation::snap_to_end(talk::TIMELINE);
+                return to_end();
             }
             Do::Download => return self.open_download(),
             Do::Commands => self.dialog = Some(Dialog::Commands),
@@ -374,20 +379,22 @@ impl App {
     }
 
     fn zoom_by(&mut self, steps: i32) {
+        let before = u32::from(self.preferences.zoom_percent);
         match steps {
             0 => self.preferences.zoom_percent = 100,
             steps => self.preferences.zoom(steps > 0),
         }
+        // The window stays as it is, and holds more or less.
+        let now = u32::from(self.preferences.zoom_percent);
+        let (width, height) = self.preferences.window;
+        self.preferences.window = (width * before / now, height * before / now);
         self.save();
     }
 
     fn opened(&mut self) -> Task<Message> {
         self.talk.at_end = true;
         self.pay_attention();
-        Task::batch([
-            operation::snap_to_end(talk::TIMELINE),
-            operation::focus(composer::INPUT),
-        ])
+        Task::batch([to_end(), operation::focus(composer::INPUT)])
     }
 
     fn open_settings(&mut self) -> Task<Message> {
@@ -482,11 +489,36 @@ impl App {
     }
 }
 
+/// To the end of the timeline, from where its offsets count.
+fn to_end() -> Task<Message> {
+    operation::snap_to(talk::TIMELINE, operation::RelativeOffset::START)
+}
+
 /// Finds out where a row is, then scrolls to it.
 fn find_and_scroll(row: iced::widget::Id) -> Task<Message> {
     selector::find(row).then(|row| {
-        let row = row.map(|target| target.bounds());
+        let row = row.map(|target| target.bounds().y);
         let timeline = selector::find(iced::widget::Id::new(talk::TIMELINE));
-        timeline.map(move |timeline| Message::Found(row, timeline.map(|target| target.bounds())))
+        timeline.map(move |timeline| {
+            let offset = row.zip(timeline);
+            Message::Found(offset.and_then(|(row, timeline)| offset_of(row, &timeline)))
+        })
     })
+}
+
+/// How far above the end the timeline stands when a row is in its upper third.
+#[expect(clippy::wildcard_enum_match_arm, reason = "only this one scrolls")]
+fn offset_of(row: f32, timeline: &selector::Target) -> Option<f32> {
+    match timeline {
+        selector::Target::Scrollable {
+            bounds,
+            content_bounds,
+            ..
+        } => {
+            let above = row - bounds.y - bounds.height / 3.0;
+            let most = (content_bounds.height - bounds.height).max(0.0);
+            Some((most - above).clamp(0.0, most))
+        }
+        _ => None,
+    }
 }

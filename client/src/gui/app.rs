@@ -6,6 +6,7 @@ use super::clock::Watch;
 use super::dialog::{self, Dialog};
 use super::launch::Launch;
 use super::look::{DARK, HIGH_CONTRAST, LIGHT, Look};
+use super::room::Room;
 use super::screen::{connect, talk};
 use super::worker::{self, Session, Told};
 use super::{desktop, keys};
@@ -49,8 +50,8 @@ pub enum Message {
     Pasted(Option<String>),
     /// A folder was chosen, or not.
     Chosen(Option<std::path::PathBuf>),
-    /// Where an entry is, to scroll to it: the entry and the timeline.
-    Found(Option<iced::Rectangle>, Option<iced::Rectangle>),
+    /// Where an entry is, to scroll to it: how far above the end.
+    Found(Option<f32>),
 }
 
 /// Something that a person does with what is shown.
@@ -218,7 +219,7 @@ impl App {
                 Task::none()
             }
             Message::Resized(size) => {
-                // The size is told as the window system counts it; zoom is ours.
+                // Told in the units that are laid out: pixels divided by the zoom.
                 self.preferences.window = whole(size);
                 Task::none()
             }
@@ -236,7 +237,7 @@ impl App {
             Message::CloseNow => iced::exit(),
             Message::Pasted(text) => self.on_do(Do::Type(text.unwrap_or_default())),
             Message::Chosen(folder) => self.on_chosen(folder),
-            Message::Found(entry, around) => scroll_to(entry, around),
+            Message::Found(offset) => offset.map_or_else(Task::none, scroll_to),
         }
     }
 
@@ -295,7 +296,7 @@ impl App {
             let moment = watch.moment();
             let today = LocalTime::at(moment.unix_ms, moment.utc_offset_s).day;
             self.talk
-                .view(self.look, &self.model, today, moment.now)
+                .view(self.look, &self.model, today, moment.now, self.room())
                 .map(Act::Talk)
         } else {
             let recent = &self.preferences.recent;
@@ -318,6 +319,13 @@ impl App {
             None => all,
         };
         super::calm::calm(all.map(Message::Act))
+    }
+
+    /// How much room there is.
+    pub(super) const fn room(&self) -> Room {
+        let (width, height) = self.preferences.window;
+        #[expect(clippy::cast_precision_loss, reason = "a few thousand pixels")]
+        Room(Size::new(width as f32, height as f32))
     }
 
     /// Whether the main screen is shown: as long as there is or was a connection that lasts.
@@ -388,12 +396,8 @@ fn whole(size: Size) -> (u32, u32) {
     whole
 }
 
-/// Scrolls so that an entry stands in the upper third of the timeline.
-fn scroll_to(entry: Option<iced::Rectangle>, around: Option<iced::Rectangle>) -> Task<Message> {
-    let (Some(entry), Some(around)) = (entry, around) else {
-        return Task::none();
-    };
-    let y = entry.y - around.y - around.height / 3.0;
-    let offset = iced::widget::operation::AbsoluteOffset { x: 0.0, y };
-    iced::widget::operation::scroll_by(talk::TIMELINE, offset)
+/// Scrolls the timeline to so far above its end.
+fn scroll_to(offset: f32) -> Task<Message> {
+    let offset = iced::widget::operation::AbsoluteOffset { x: 0.0, y: offset };
+    iced::widget::operation::scroll_to(talk::TIMELINE, offset)
 }

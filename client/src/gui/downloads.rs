@@ -65,8 +65,7 @@ impl App {
     /// Downloads, and shows it.
     pub(super) fn get(&mut self, name: String) -> Task<Message> {
         let now = self.launch.watch.now();
-        self.show_transfers(true);
-        self.talk.transfers.chosen = None;
+        self.show_downloads();
         let effects = self.model.get(now, vec![name], None);
         self.carry_out(effects)
     }
@@ -80,6 +79,10 @@ impl App {
     }
 
     pub(super) const fn toggle_files(&mut self) {
+        if !self.room().has_files_beside() {
+            self.talk.files_instead = !self.talk.files_instead;
+            return;
+        }
         self.talk.show_files = !self.talk.show_files;
         self.preferences.show_files = self.talk.show_files;
     }
@@ -87,6 +90,14 @@ impl App {
     pub(super) const fn show_transfers(&mut self, open: bool) {
         self.talk.transfers.open = open;
         self.preferences.show_transfers = open;
+    }
+
+    /// Shows a download that begins, where that leaves room for the talk.
+    pub(super) const fn show_downloads(&mut self) {
+        self.talk.transfers.chosen = None;
+        if self.room().is_high() {
+            self.show_transfers(true);
+        }
     }
 
     pub(super) fn open_download(&mut self) -> Task<Message> {
@@ -114,8 +125,7 @@ impl App {
             }
         };
         self.dialog = None;
-        self.show_transfers(true);
-        self.talk.transfers.chosen = None;
+        self.show_downloads();
         let carried = self.carry_out(effects);
         Task::batch([carried, operation::focus(composer::INPUT)])
     }

@@ -5,7 +5,7 @@
 
 use iced::border::Radius;
 use iced::widget::{button, container, progress_bar, rule, scrollable, text_editor, text_input};
-use iced::{Background, Border, Color, Font, Shadow, Theme, Vector, color, font};
+use iced::{Background, Border, Color, Font, Shadow, Theme, color, font};
 
 /// The font of all text.
 pub(super) const FONT: Font = Font::with_name("Inter");
@@ -332,15 +332,11 @@ impl Look {
         self.framed(ground, edge)
     }
 
-    /// A dialog or card above the rest.
+    /// A dialog or card above the rest. It casts no shadow: drawn by software, a shadow would be drawn
+    /// again over all of itself with each small change, and grow black.
     pub(super) fn card(&self) -> container::Style {
         container::Style {
             border: self.border(self.line, CARD_CORNER),
-            shadow: Shadow {
-                color: Color::from_rgba(0.0, 0.0, 0.0, 0.16),
-                offset: Vector::new(0.0, 6.0),
-                blur_radius: 22.0,
-            },
             ..Self::surface(self.raised)
         }
     }

@@ -3,7 +3,7 @@
 //! Reading order: [`app`] holds the state and says where each message goes, `acts` and `downloads` what
 //! each act of a person changes, `worker` runs the engine as a subscription. A `screen` or `dialog` has a
 //! view and its messages; what is beyond it goes upward as an event. `look` has all colours and styles,
-//! `parts` the small pieces, `chart` the plots, `keys` the keyboard, `calm` the cursor, `desktop` what is
+//! `parts` the small pieces, `chart` the plots, `keys` the keyboard, `calm` the cursor, `room` what fits, `desktop` what is
 //! asked of the system.
 
 mod acts;
@@ -19,6 +19,7 @@ mod keys;
 mod launch;
 mod look;
 mod parts;
+mod room;
 mod screen;
 mod toast;
 pub(crate) mod windows;

@@ -263,7 +263,8 @@ impl Model {
     /// When the window should be drawn anew though nothing comes: countdowns, figures that grow old.
     #[must_use]
     pub fn next_tick(&self, now: Timestamp) -> Option<Timestamp> {
-        self.connection.next_tick(now)
+        let all = [self.connection.next_tick(now), self.network.next_tick(now)];
+        all.into_iter().flatten().min()
     }
 
     /// The commands as the window lists them: usage and what it does.

@@ -81,6 +81,12 @@ impl Network {
         (now - *at < STALE_AFTER).then_some(sample)
     }
 
+    /// When the last figures are of now no more.
+    pub(in crate::model) fn next_tick(&self, now: Timestamp) -> Option<Timestamp> {
+        self.now(now)?;
+        self.last.map(|(at, _)| at + STALE_AFTER)
+    }
+
     /// Why files come as fast as they do, while they come.
     #[must_use]
     pub fn why(&self, now: Timestamp) -> Option<&Why> {
@@ -164,7 +170,9 @@ mod tests {
             "a report counts once"
         );
         assert!(network.now(at(1000)).is_some());
+        assert!(network.next_tick(at(1000)).is_some());
         assert!(network.now(at(10_000)).is_none(), "old figures are none");
+        assert_eq!(network.next_tick(at(10_000)), None);
     }
 
     #[test]

@@ -223,6 +223,21 @@ fn two_people_talk_whisper_and_download_at_five_percent_loss() {
 }
 
 #[test]
+fn what_is_said_last_is_in_sight() {
+    let rig = Rig::new();
+    let target = tempfile::tempdir().unwrap();
+    let mut alice = sit_down(&rig.address(), "alice", target.path());
+    alice.sees("Online");
+    for number in 1..=20 {
+        alice.says(&format!("line {number}"));
+        alice.sees(&format!("line {number}"));
+    }
+    // Only what is in sight can be clicked.
+    alice.does("click \"line 20\"");
+    assert!(!alice.tries("click \"line 1\""), "it follows the end");
+}
+
+#[test]
 fn the_window_comes_back_after_the_servers_restart() {
     let mut rig = Rig::new();
     let target = tempfile::tempdir().unwrap();

@@ -142,6 +142,28 @@ fn a_tree_arrives_whole_over_a_bad_path() {
     }
 }
 
+/// Codepoints survive both sockets and the relay: a path that failed the test would be marked ten times at most.
+#[test]
+fn the_server_marks_its_packets_as_capable_of_ecn() {
+    let mut files = BTreeMap::new();
+    files.insert(PathBuf::from("a"), content(3 * MIB, 4));
+    let rig = Rig::sharing(&files, false);
+    let mut path = ProxyConfig::new(rig.address());
+    path.down = Impairments {
+        ecn_mark: 0.2,
+        max_datagram_bytes: Some(1472),
+        delay: Duration::from_millis(2),
+        ..Impairments::default()
+    };
+    let proxy = Proxy::spawn(&path).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&Behind(&rig, proxy.address()), on_disk(folder.path()));
+    fetch(config, &["a"], |_| ()).unwrap().outcome().unwrap();
+    assert_same(folder.path(), &files);
+    let report = proxy.stop().unwrap();
+    assert!(report.down.ecn_marked > 100, "{}", report.down.ecn_marked);
+}
+
 #[test]
 fn a_killed_download_goes_on_from_what_is_on_disk() {
     let mut files = BTreeMap::new();

@@ -55,7 +55,8 @@ impl CongestionController for Aimd {
     fn on_ack(&mut self, ack: &AckEvent) {
         self.srtt = ack.srtt;
         self.window_packets += u64::from(ack.expected_packets);
-        if ack.unexpected_packets > 0 {
+        // A mark says what a loss says (RFC 3168, section 5).
+        if ack.unexpected_packets > 0 || ack.ce_marks > 0 {
             self.halve(ack.now);
         }
     }
@@ -127,6 +128,20 @@ mod tests {
         assert_eq!(aimd.window_packets(), 32, "within the same round trip");
         aimd.on_ack(&ack(150, 0, 1));
         assert_eq!(aimd.window_packets(), 16);
+    }
+
+    #[test]
+    fn a_mark_halves_once_per_round_trip() {
+        let mut aimd = Aimd::new(1_000);
+        aimd.on_ack(&ack(50, 60, 0));
+        for (now_ms, window) in [(100, 32), (120, 32), (150, 16)] {
+            let marked = AckEvent {
+                ce_marks: 1,
+                ..ack(now_ms, 0, 0)
+            };
+            aimd.on_ack(&marked);
+            assert_eq!(aimd.window_packets(), window);
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! What a sender knows about the path's time: round trips and the timeouts that follow from them.
+//! What a sender learns of the path from what comes back: round trips, losses, marks.
 
+pub mod ecn;
 pub mod loss;
 pub mod rtt;
 pub mod sent_packets;

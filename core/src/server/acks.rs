@@ -9,6 +9,7 @@ use crate::congestion::delivery_rate::Snapshot;
 use crate::congestion::{AckEvent, CongestionController, LossEvent};
 use crate::endpoint::ServerEvent;
 use crate::error::ProtocolViolation;
+use crate::recovery::ecn::EcnCounts;
 use crate::recovery::sent_packets::{Content, SentPacket, State};
 use crate::units::Timestamp;
 use crate::wire::ack::Ack;
@@ -21,6 +22,8 @@ struct Newly {
     expected: u32,
     spurious_bytes: u64,
     spurious_packets: u64,
+    /// Those that were sent as ECT(0).
+    ecn_marked: u32,
     /// The most recently sent packet among those that were in flight.
     newest: Option<(u64, Timestamp, Snapshot)>,
 }
@@ -63,6 +66,7 @@ impl ServerAssociation {
             self.acknowledge_word(now, index * 64, fresh, &mut newly, pool, events)?;
         }
         self.apply_progress(ack, pool, events)?;
+        self.ecn.on_acked(newly.ecn_marked);
         let ce_marks = self.apply_newest(number, ack);
 
         let delay = Duration::from_micros(u64::from(ack.header.delay_us.get()));
@@ -132,6 +136,8 @@ impl ServerAssociation {
                 State::Skipped => return Err(ProtocolViolation::AckOfSkipped),
                 State::Acked => continue,
             }
+            let is_data = matches!(record.content, Content::Cells { .. });
+            newly.ecn_marked += u32::from(is_data && self.ecn.is_marked(number));
             self.settle_content(&record, pool, events);
         }
         Ok(())
@@ -222,9 +228,10 @@ impl ServerAssociation {
         self.largest_ack_number = number;
         self.credit = u64::from(ack.header.credit.get());
         self.stats.socket_drops = u64::from(ack.header.socket_drops.get());
-        let ce = ack.header.ce.get();
-        let marks = ce.saturating_sub(self.reported_ce);
-        self.reported_ce = ce;
+        let marks = self.ecn.on_counts(EcnCounts {
+            ect0: ack.header.ect0.get(),
+            ce: ack.header.ce.get(),
+        });
         self.stats.ecn_ce += u64::from(marks);
         marks
     }
@@ -302,6 +309,9 @@ impl ServerAssociation {
             return;
         }
         self.stats.lost_packets += 1;
+        if matches!(record.content, Content::Cells { .. }) {
+            self.ecn.on_lost(number);
+        }
         self.rate.on_lost(u64::from(record.bytes));
         if self
             .mtu

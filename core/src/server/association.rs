@@ -25,6 +25,7 @@ use crate::mtu::Mtu;
 use crate::pacing::Pacer;
 use crate::packet_number::ReceivedPackets;
 use crate::protection::{Opener, Sealer, Secrets};
+use crate::recovery::ecn::{EcnPath, EcnState};
 use crate::recovery::loss::LossDetector;
 use crate::recovery::rtt::RttEstimator;
 use crate::recovery::sent_packets::SentPackets;
@@ -144,8 +145,7 @@ pub struct ServerAssociation {
     pub(crate) mtu: Mtu,
     pub(crate) credit: u64,
     pub(crate) largest_ack_number: u64,
-    /// ECN marks that the client has reported so far.
-    pub(crate) reported_ce: u32,
+    pub(crate) ecn: EcnPath,
     pub(crate) slots: Vec<Option<SendStream>>,
     pub(crate) free_slots: Vec<u32>,
     pub(crate) by_id: HashMap<u32, u32, RandomState>,
@@ -200,6 +200,7 @@ impl std::fmt::Debug for ServerAssociation {
             .field("cwnd_and_credit", &(self.congestion.cwnd(), self.credit))
             .field("pacing_rate", &self.congestion.pacing_rate())
             .field("datagram_bytes", &self.mtu.current())
+            .field("ecn", &self.ecn.state())
             .field("timeout_count", &self.timeout_count)
             .field("streams", &waiting.collect::<Vec<_>>())
             .field("stats", &self.stats)
@@ -246,7 +247,7 @@ impl ServerAssociation {
             mtu,
             credit: 0,
             largest_ack_number: 0,
-            reported_ce: 0,
+            ecn: EcnPath::default(),
             slots: Vec::new(),
             free_slots: Vec::new(),
             by_id: HashMap::default(),
@@ -308,6 +309,12 @@ impl ServerAssociation {
     #[must_use]
     pub fn cwnd(&self) -> u64 {
         self.congestion.cwnd()
+    }
+
+    /// Whether packets are sent as capable of ECN.
+    #[must_use]
+    pub const fn ecn(&self) -> EcnState {
+        self.ecn.state()
     }
 
     /// UDP payload of full packets in bytes.

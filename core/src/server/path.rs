@@ -177,6 +177,7 @@ impl ServerAssociation {
             self.apply_datagram_bytes();
             self.refresh_pacing(now);
         }
+        self.ecn.restart();
         self.timeout_count = 0;
         self.timeout_base = now;
         // What was sent to the old address is most likely gone.

@@ -121,11 +121,13 @@ impl ServerAssociation {
         self.timeout_count += 1;
         self.timeout_base = now;
         self.probes_left = PROBES_PER_TIMEOUT;
+        self.ecn.on_timeout();
         if self.mtu.on_pto(self.timeout_count) {
             self.apply_datagram_bytes();
         }
         if self.timeout_count >= PERSISTENT_TIMEOUTS {
             self.give_up_in_flight(now, true);
+            self.ecn.on_silence();
             self.congestion.on_timeout(now);
             self.refresh_pacing(now);
             return;

@@ -315,6 +315,7 @@ impl ServerAssociation {
         let mut segments = 0;
         let pad_to = self.padded_payload();
         train.begun = None;
+        let first_number = self.sent.next_number();
         while segments < MAX_TRAIN_SEGMENTS && written + full <= MAX_TRAIN_BYTES {
             let probing = self.probes_left > 0 && segments == 0;
             if written + full > budget && !probing {
@@ -346,11 +347,15 @@ impl ServerAssociation {
             return None;
         }
         self.stats.bytes_sent += written as u64;
+        let ecn = self.ecn.codepoint();
+        let numbers = first_number..self.sent.next_number();
+        self.ecn.on_sent(&numbers, segments as u64);
         Some(Outgoing {
             to,
             bytes: written,
             segment_bytes: segment,
             is_mtu_probe: false,
+            ecn,
         })
     }
 

@@ -9,9 +9,11 @@
 
 mod allocations;
 mod downloads;
+mod ecn;
 mod endings;
 mod files;
 mod goodput;
+mod known_bugs;
 mod monitor;
 mod scenarios;
 mod scenarios_bounds;

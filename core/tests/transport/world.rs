@@ -12,8 +12,8 @@ use columba_core::layout::{SegmentRange, StreamLayout};
 use columba_core::limits::MAX_TRAIN_BYTES;
 use columba_core::protection::Secrets;
 use columba_core::server::{AssociationConfig, Policy, SourceKey};
-use columba_core::units::Timestamp;
-use columba_loss_sim::{Direction, Impairments, Path};
+use columba_core::units::{Ecn, Timestamp};
+use columba_loss_sim::{Direction, Impairments, Path, Payload};
 
 pub(crate) use crate::files::noise;
 use crate::files::{Disk, Files};
@@ -25,7 +25,7 @@ pub(crate) struct Peer {
     pub(crate) id: u32,
     setup: Setup,
     pub(crate) association: ClientAssociation,
-    pub(crate) path: Path<Vec<u8>>,
+    pub(crate) path: Path<Datagram>,
     pub(crate) disk: Disk,
     pub(crate) address: SocketAddr,
     /// Stream → file, of downloads that are not complete.
@@ -41,6 +41,51 @@ pub(crate) struct Peer {
     /// Bit n set: the n-th datagram is dropped; see [`Peer::drop_next`].
     drop_first: u64,
     datagrams: u32,
+    /// Packets sent as capable of ECN.
+    pub(crate) marked: u64,
+    /// What becomes of them.
+    pub(crate) router: Router,
+}
+
+/// What a router on the path does with the ECN field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Router {
+    Honest,
+    /// Clears it.
+    Bleaches,
+    /// Marks every packet that can be.
+    MarksAll,
+    /// Drops what isn't Not-ECT.
+    BlackHole,
+}
+
+/// A datagram under way, with the one field of its IP header that matters.
+#[derive(Debug, Clone)]
+pub(crate) struct Datagram {
+    bytes: Vec<u8>,
+    ecn: Ecn,
+}
+
+impl Payload for Datagram {
+    fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(len);
+    }
+
+    fn mark_congestion_experienced(&mut self) -> bool {
+        let capable = self.ecn != Ecn::NotEct;
+        if capable {
+            self.ecn = Ecn::Ce;
+        }
+        capable
+    }
 }
 
 impl Peer {
@@ -55,12 +100,21 @@ impl Peer {
         self.verified.iter().filter(of_stream).count()
     }
 
-    fn push(&mut self, direction: Direction, now: Timestamp, packet: Vec<u8>) {
+    fn push(&mut self, direction: Direction, now: Timestamp, bytes: Vec<u8>, ecn: Ecn) {
         let number = self.datagrams;
         self.datagrams += 1;
         if number < u64::BITS && self.drop_first >> number & 1 == 1 {
             return;
         }
+        let marked = ecn != Ecn::NotEct;
+        self.marked += u64::from(marked);
+        let ecn = match self.router {
+            Router::BlackHole if marked => return,
+            Router::Bleaches => Ecn::NotEct,
+            Router::MarksAll if marked => Ecn::Ce,
+            Router::Honest | Router::MarksAll | Router::BlackHole => ecn,
+        };
+        let packet = Datagram { bytes, ecn };
         self.path.push(direction, now.as_nanos(), packet);
     }
 }
@@ -73,6 +127,8 @@ pub(crate) struct World {
     pub(crate) events: Vec<ServerEvent>,
     pub(crate) steps: u64,
     pub(crate) monitor: Monitor,
+    /// How much later than asked for the server's timer fires.
+    pub(crate) late: Duration,
     /// What went out lately, in both directions: an eavesdropper has it.
     captured: VecDeque<(usize, Direction, Vec<u8>)>,
     buffer: Vec<u8>,
@@ -133,6 +189,7 @@ impl World {
             events: Vec::new(),
             steps: 0,
             monitor: Monitor::default(),
+            late: Duration::ZERO,
             captured: VecDeque::new(),
             buffer: vec![0; MAX_TRAIN_BYTES],
             sends: 0,
@@ -162,6 +219,8 @@ impl World {
             bytes_down: 0,
             drop_first: 0,
             datagrams: 0,
+            marked: 0,
+            router: Router::Honest,
         });
         index
     }
@@ -325,7 +384,7 @@ impl World {
             let peer = &mut self.peers[index];
             for packet in train.chunks(out.segment_bytes) {
                 peer.bytes_down += packet.len() as u64;
-                peer.push(Direction::Down, self.now, packet.to_vec());
+                peer.push(Direction::Down, self.now, packet.to_vec(), out.ecn);
             }
         }
         while let Some(event) = self.endpoint.poll_event() {
@@ -355,7 +414,7 @@ impl World {
             assert!(peer.closed.is_none(), "nothing is sent after the end");
             self.monitor.client_sent(&packet);
             capture(&mut self.captured, index, Direction::Up, &packet);
-            peer.push(Direction::Up, now, packet);
+            peer.push(Direction::Up, now, packet, out.ecn);
         }
     }
 
@@ -406,7 +465,7 @@ impl World {
         for index in 0..self.peers.len() {
             self.pump_peer(index);
         }
-        let mut timer = self.endpoint.poll_timeout();
+        let mut timer = self.endpoint.poll_timeout().map(|due| due + self.late);
         let mut arrival = None;
         for peer in &self.peers {
             let arrives = peer.path.next_delivery().map(Timestamp::from_nanos);
@@ -425,20 +484,24 @@ impl World {
         self.endpoint.handle_timeout(now);
         for peer in &mut self.peers {
             while let Some((direction, delivery)) = peer.path.poll_deliver(now.as_nanos()) {
-                let mut packet = delivery.payload;
+                let Datagram {
+                    bytes: mut packet,
+                    ecn,
+                } = delivery.payload;
                 self.monitor.delivered();
                 match direction {
                     Direction::Up => {
                         self.monitor.server_receives(peer.address, &packet);
+                        let address = peer.address;
                         self.endpoint
-                            .handle_datagram(now, peer.address, None, &mut packet);
+                            .handle_datagram(now, address, Some(ecn), &mut packet);
                     }
                     Direction::Down if !peer.dead => {
                         let from = SERVER.parse().expect("an address");
                         peer.association.handle_datagram(
                             now,
                             from,
-                            None,
+                            Some(ecn),
                             &mut packet,
                             &mut peer.disk,
                         );

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 
-use mio::{Events, Poll};
+use mio::{Events, Interest, Poll, Token};
 
 use super::*;
 use crate::identity::Identity;

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use columba_core::units::Ecn;
-use mio::{Events, Poll};
+use mio::{Events, Interest, Poll, Token};
 
 use super::*;
 

@@ -109,13 +109,14 @@ impl Transfers {
             to,
             bytes,
             segment_bytes,
+            ecn,
             ..
         } = outgoing;
         let train = SendTrain {
             to,
             segment_bytes,
             data: &self.buffer[done..bytes],
-            ecn: None,
+            ecn: Some(ecn),
         };
         let outcome = match self.socket.send(&train) {
             Ok(outcome) => outcome,

@@ -10,7 +10,7 @@ use crate::gui::parts::{Piece, aside, group, key, scrolling};
 use crate::model::Model;
 
 /// All keys and what they do.
-pub(in crate::gui) const KEYS: [(&[&str], &str); 14] = [
+pub(in crate::gui) const KEYS: [(&[&str], &str); 15] = [
     (&["Ctrl", "K"], "find any action, person or file"),
     (&["Ctrl", "D"], "Download File"),
     (&["F1"], "Show Commands"),
@@ -19,6 +19,7 @@ pub(in crate::gui) const KEYS: [(&[&str], &str); 14] = [
     (&["Ctrl", "J"], "show or hide transfers"),
     (&["Ctrl", "B"], "show or hide files"),
     (&["Alt", "↑ ↓"], "previous or next conversation"),
+    (&["Shift", "Enter"], "another row in the line"),
     (&["Tab"], "complete a name, command or file"),
     (&["↑ ↓"], "what you typed before"),
     (&["Ctrl", "End"], "to the end of the conversation"),

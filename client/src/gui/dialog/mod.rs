@@ -9,7 +9,7 @@ use iced::widget::{center, column, container, mouse_area, opaque, row};
 use iced::{Center, Fill};
 
 use super::icon::Icon;
-use super::look::{Look, size};
+use super::look::{BOLD, Look};
 use super::parts::{Piece, gap, line, tool};
 
 /// The open dialog.
@@ -62,13 +62,12 @@ pub(super) fn frame<'a>(
 ) -> Piece<'a, Message> {
     let head = row![
         icon.coloured(18.0, look.accent),
-        iced::widget::text(name).size(17.0).font(super::look::BOLD),
+        iced::widget::text(name).size(17.0).font(BOLD),
         gap(),
         tool(look, Icon::CLOSE, "Close (Esc)", Message::Close)
     ]
     .spacing(10)
     .align_y(Center);
-    let _ = size::HEADING;
     let mut card = container(column![
         container(head).padding([12, 18]),
         line(look),

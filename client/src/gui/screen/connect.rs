@@ -111,6 +111,15 @@ impl Screen {
         iced::widget::operation::focus(id)
     }
 
+    /// The first field that is wrong, to be corrected.
+    pub(in crate::gui) fn focus_wrong<M: 'static>(&self) -> Task<M> {
+        match (&self.wrong_address, &self.wrong_name) {
+            (Some(_), _) => iced::widget::operation::focus(ADDRESS),
+            (None, Some(_)) => iced::widget::operation::focus(NAME),
+            (None, None) => Task::none(),
+        }
+    }
+
     pub(in crate::gui) fn update(&mut self, message: Message) -> Option<Event> {
         match message {
             Message::Address(text) => {

@@ -19,7 +19,12 @@ pub(in crate::gui) const WIDTH: f32 = 304.0;
 /// Rows that are drawn; the search finds the others.
 const MAX_ROWS: usize = 150;
 
-pub(in crate::gui) fn view<'a>(look: &'a Look, model: &'a Model) -> Piece<'a, Message> {
+/// Beside the talk, or in its place when `fills`.
+pub(in crate::gui) fn view<'a>(
+    look: &'a Look,
+    model: &'a Model,
+    fills: bool,
+) -> Piece<'a, Message> {
     let files = model.files();
     let head = row![
         heading("Files"),
@@ -49,7 +54,7 @@ pub(in crate::gui) fn view<'a>(look: &'a Look, model: &'a Model) -> Piece<'a, Me
     .spacing(9);
     container(content)
         .padding(10)
-        .width(WIDTH)
+        .width(if fills { Fill } else { WIDTH.into() })
         .height(Fill)
         .style(move |_| Look::surface(look.panel))
         .into()

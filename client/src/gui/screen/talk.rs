@@ -13,6 +13,7 @@ use crate::gui::parts::{
     Piece, action, aside, banner, chip, gap, grouped, heading, line, small_button, strong, tool,
     upright,
 };
+use crate::gui::room::Room;
 use crate::model::Model;
 use crate::model::calendar::Day;
 use crate::model::connection::State;
@@ -125,6 +126,8 @@ pub(in crate::gui) struct Screen {
     /// The search is open, with this in its field.
     pub(in crate::gui) find: Option<String>,
     pub(in crate::gui) show_files: bool,
+    /// Files stand in the place of the talk: there is no room beside it.
+    pub(in crate::gui) files_instead: bool,
     /// Whether the end of the timeline is in sight.
     pub(in crate::gui) at_end: bool,
     /// The line being typed, with its cursor: the model's text.
@@ -144,6 +147,7 @@ impl Screen {
         Self {
             find: None,
             show_files: preferences.show_files,
+            files_instead: false,
             at_end: true,
             line: text_editor::Content::new(),
             key_seen: false,
@@ -166,7 +170,34 @@ impl Screen {
         model: &'a Model,
         today: Day,
         now: Timestamp,
+        room: Room,
     ) -> Piece<'a, Message> {
+        let top =
+            column![bar(look, model, now, room), line(look)].push(self.banners(look, model, now));
+        let bottom = self.transfers.view(look, model, now, room);
+        if self.transfers.is_open(model, room) && !room.is_high() {
+            return top.push(bottom).into();
+        }
+        let mut body = row![].height(Fill);
+        if room.is_wide() {
+            body = body.push(people::view(look, model));
+            body = body.push(upright(look));
+        }
+        let beside = room.has_files_beside();
+        body = body.push(if self.files_instead && !beside {
+            files::view(look, model, true)
+        } else {
+            self.middle(look, model, today)
+        });
+        if self.show_files && beside {
+            body = body.push(upright(look));
+            body = body.push(files::view(look, model, false));
+        }
+        top.push(body).push(line(look)).push(bottom).into()
+    }
+
+    /// The conversation, and the line for it.
+    fn middle<'a>(&'a self, look: &'a Look, model: &'a Model, today: Day) -> Piece<'a, Message> {
         let mut middle = column![].width(Fill).height(Fill);
         middle = middle.push(title(look, model));
         middle = middle.push(line(look));
@@ -183,20 +214,10 @@ impl Screen {
                 .height(Fill),
         );
         middle = middle.push(composer::view(look, model, &self.line));
-        let middle = container(middle)
+        container(middle)
             .width(Fill)
             .height(Fill)
-            .style(move |_| Look::surface(look.ground));
-        let mut body = row![people::view(look, model), upright(look), middle].height(Fill);
-        if self.show_files {
-            body = body.push(upright(look));
-            body = body.push(files::view(look, model));
-        }
-        column![bar(look, model, now), line(look)]
-            .push(self.banners(look, model, now))
-            .push(body)
-            .push(line(look))
-            .push(self.transfers.view(look, model, now))
+            .style(move |_| Look::surface(look.ground))
             .into()
     }
 
@@ -268,15 +289,16 @@ impl Screen {
 }
 
 /// The top of the window: where we are, and the three buttons.
-fn bar<'a>(look: &'a Look, model: &'a Model, now: Timestamp) -> Piece<'a, Message> {
+fn bar<'a>(look: &'a Look, model: &'a Model, now: Timestamp, room: Room) -> Piece<'a, Message> {
     let connection = model.connection();
-    let mut left = row![
-        Icon::PIGEON.coloured(24.0, look.accent),
-        strong(connection.server()).wrapping(text::Wrapping::None),
-        state_chip(look, connection.state(), now)
-    ]
-    .spacing(10)
-    .align_y(Center);
+    let mut left = row![Icon::PIGEON.coloured(24.0, look.accent)]
+        .spacing(10)
+        .align_y(Center);
+    if room.is_wide() {
+        // It stands in the title of the window, too.
+        left = left.push(strong(connection.server()).wrapping(text::Wrapping::None));
+    }
+    left = left.push(state_chip(look, connection.state(), now));
     if let Some(sample) = model.network().now(now) {
         let figures = format!(
             "{} · {} lost",
@@ -285,39 +307,54 @@ fn bar<'a>(look: &'a Look, model: &'a Model, now: Timestamp) -> Piece<'a, Messag
         );
         left = left.push(aside(look, figures).wrapping(text::Wrapping::None));
     }
-    let buttons = row![
-        action(
-            look,
-            Kind::Plain,
-            Icon::KEYBOARD,
-            "Show Commands",
-            Some(Message::Commands)
-        ),
-        action(
-            look,
-            Kind::Primary,
-            Icon::DOWNLOAD,
-            "Download File",
-            Some(Message::Download)
-        ),
-        action(
-            look,
-            Kind::Plain,
-            Icon::LEAVE,
-            "Disconnect",
-            Some(Message::Disconnect)
-        ),
-        tool(look, Icon::SETTINGS, "Settings (Ctrl+,)", Message::Settings),
-    ]
-    .spacing(8)
-    .align_y(Center);
-    let content = row![container(left).clip(true).width(Fill), buttons]
+    let content = row![container(left).clip(true).width(Fill), buttons(look, room)]
         .spacing(12)
         .align_y(Center);
     container(content)
         .padding([9, 14])
         .width(Fill)
         .style(move |_| Look::surface(look.panel))
+        .into()
+}
+
+/// The three buttons, and settings.
+fn buttons(look: &Look, room: Room) -> Piece<'_, Message> {
+    let three = [
+        (
+            Kind::Plain,
+            Icon::KEYBOARD,
+            ["Show Commands", "Commands"],
+            Message::Commands,
+        ),
+        (
+            Kind::Primary,
+            Icon::DOWNLOAD,
+            ["Download File", "Download"],
+            Message::Download,
+        ),
+        (
+            Kind::Plain,
+            Icon::LEAVE,
+            ["Disconnect"; 2],
+            Message::Disconnect,
+        ),
+    ];
+    let three = three.map(|(kind, icon, [words, short], message)| {
+        if room.is_wide() {
+            action(look, kind, icon, words, Some(message))
+        } else {
+            small_button(look, kind, short, message)
+        }
+    });
+    row(three)
+        .push(tool(
+            look,
+            Icon::SETTINGS,
+            "Settings (Ctrl+,)",
+            Message::Settings,
+        ))
+        .spacing(8)
+        .align_y(Center)
         .into()
 }
 

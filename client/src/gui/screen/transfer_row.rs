@@ -41,7 +41,10 @@ pub(in crate::gui) fn view<'a>(
             .style(move |_| look.bar(color));
         content = content.push(bar);
     }
-    content = content.push(figures(look, transfer));
+    let (done, total) = transfer.bytes();
+    if transfer.state() != TransferState::Failed || done + total > 0 {
+        content = content.push(figures(look, transfer));
+    }
     if transfer.has_changed() && transfer.state() != TransferState::Failed {
         let words = "The file changed on the server, so it started from zero.";
         content = content.push(text(words).size(size::SMALL).color(look.warn));
@@ -150,7 +153,6 @@ fn figures<'a>(look: &'a Look, transfer: &'a Transfer) -> Piece<'a, Message> {
         TransferState::Preparing if total == 0 => {
             parts.push("looking for what is here already".to_owned());
         }
-        TransferState::Failed if total == 0 => {}
         TransferState::Queued
         | TransferState::Preparing
         | TransferState::Active

@@ -9,12 +9,10 @@ use crate::gui::chart::Plot;
 use crate::gui::icon::Icon;
 use crate::gui::look::{BOLD, Kind, Look, size};
 use crate::gui::parts::{Piece, aside, empty, gap, line, scrolling, small_button, upright};
+use crate::gui::room::Room;
 use crate::model::transfers::{Summary, Transfer};
 use crate::model::{Model, units};
 use columba_core::units::Timestamp;
-
-/// Height of the pane when it is open.
-const HEIGHT: f32 = 300.0;
 
 /// A view of the figures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,14 +45,20 @@ impl Pane {
             .or_else(|| model.transfers().foremost())
     }
 
+    /// Whether it is open; an empty one does not take the place of the talk.
+    pub(in crate::gui) fn is_open(&self, model: &Model, room: Room) -> bool {
+        self.open && (room.is_high() || !model.transfers().is_empty())
+    }
+
     pub(in crate::gui) fn view<'a>(
         &'a self,
         look: &'a Look,
         model: &'a Model,
         now: Timestamp,
+        room: Room,
     ) -> Piece<'a, Message> {
-        let head = self.head(look, model);
-        if !self.open {
+        let head = self.head(look, model, room);
+        if !self.is_open(model, room) {
             return head;
         }
         let body: Piece<'a, Message> = if model.transfers().is_empty() {
@@ -78,18 +82,27 @@ impl Pane {
             let detail = container(transfer_detail::view(look, self, model, selected, now))
                 .width(FillPortion(9))
                 .height(Fill);
-            row![list, upright(look), detail].into()
+            if room.is_wide() {
+                row![list, upright(look), detail].into()
+            } else {
+                list.width(Fill).into()
+            }
         };
         let body = container(body)
-            .height(HEIGHT)
+            .height(if room.is_high() {
+                room.downloads().into()
+            } else {
+                Fill
+            })
             .width(Fill)
             .style(move |_| Look::surface(look.ground));
         column![head, line(look), body].into()
     }
 
-    fn head<'a>(&self, look: &'a Look, model: &'a Model) -> Piece<'a, Message> {
+    fn head<'a>(&self, look: &'a Look, model: &'a Model, room: Room) -> Piece<'a, Message> {
         let summary = model.transfers().summary();
-        let arrow = if self.open {
+        let open = self.is_open(model, room);
+        let arrow = if open {
             Icon::CHEVRON_DOWN
         } else {
             Icon::CHEVRON_UP
@@ -126,7 +139,7 @@ impl Pane {
                 Message::RetryAll,
             ));
         }
-        if self.open && summary.done > 0 {
+        if open && summary.done > 0 && room.is_wide() {
             let clear = Message::ClearDone;
             line = line.push(small_button(look, Kind::Quiet, "Clear done", clear));
         }

@@ -114,6 +114,11 @@ impl FullPipe {
         }
     }
 
+    /// A round with marks counts as one without growth: what comes next would be lost.
+    pub(super) const fn on_marked_round(&mut self) {
+        self.flat_rounds += 1;
+    }
+
     /// The last round grew by less than a half, where sending grew by more than that.
     pub(super) const fn is_slowing(&self) -> bool {
         self.slowing

@@ -354,6 +354,9 @@ impl Bbr {
         }
         if !self.filled_pipe && ack.rate.is_some_and(|sample| !sample.app_limited) {
             self.full_pipe.on_round(self.bandwidth.max());
+            if self.tally.ce_marks > 0 {
+                self.full_pipe.on_marked_round();
+            }
         }
         self.tally = RoundTally::default();
     }

@@ -213,7 +213,7 @@ impl Bbr {
     fn update_up(&mut self, rounds: u64, ack: &AckEvent) {
         if let Some(sample) = &ack.rate
             && rounds >= 1
-            && self.is_inflight_too_high(sample)
+            && (self.tally.ce_marks > 0 || self.is_inflight_too_high(sample))
         {
             let target = scale(self.inflight_target(1.0), BETA);
             self.bounds.inflight_hi = Some(sample.tx_in_flight.max(target));

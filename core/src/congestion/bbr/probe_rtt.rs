@@ -57,8 +57,9 @@ impl ProbeRtt {
 }
 
 impl Bbr {
-    /// Starts it when the least round trip wasn't touched for ten seconds, or is suspicious. Down
-    /// drains the queue in every cycle, so on a path of our own this never happens.
+    /// Starts it when the least round trip wasn't touched for ten seconds, or is suspicious, or
+    /// the queue doesn't drain. Down drains it in every cycle, so on a path of our own this never
+    /// happens.
     pub(super) fn check_probe_rtt(&mut self, ack: &AckEvent) {
         if self.queue.is_sound() {
             self.probe_rtt.sound_at = ack.now;
@@ -67,7 +68,10 @@ impl Bbr {
             return;
         }
         self.probe_rtt.next = next_common(ack.now, TOGETHER);
-        let due = self.queue.is_stale(ack.now) || self.is_floor_suspicious(ack.now);
+        // Those who keep a queue filled may all be flows of this server that never saw it empty.
+        let due = self.queue.is_stale(ack.now)
+            || self.is_floor_suspicious(ack.now)
+            || self.share.is_contested();
         if !due || self.state == State::ProbeRtt {
             return;
         }
