@@ -45,7 +45,7 @@ for name in "${wanted[@]}"; do
     fi
 done
 
-cargo build --release --locked -p columba-bench --features columba-bench/peers
+cargo build --release --locked -p columba-bench --bin columba-bench --features columba-bench/peers
 bench="${CARGO_TARGET_DIR:-target}/release/columba-bench"
 runs=bench/runs
 services=()
