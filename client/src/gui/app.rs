@@ -201,8 +201,14 @@ impl App {
 
     /// Takes a message.
     pub fn update(&mut self, message: Message) -> Task<Message> {
+        let before = self.dialog.as_ref().map(std::mem::discriminant);
         let task = self.take_message(message);
         self.talk.follow(self.model.input().text());
+        let opened = self.dialog.as_ref().map(std::mem::discriminant) != before;
+        if opened && matches!(self.dialog, Some(Dialog::Commands | Dialog::Settings(_))) {
+            // They take no text, and the line behind them must not.
+            return task.chain(iced::widget::operation::focus(iced::widget::Id::unique()));
+        }
         task
     }
 
@@ -304,20 +310,18 @@ impl App {
                 .view(self.look, self.model.connection(), recent, watch.now())
                 .map(Act::Connect)
         };
+        let toast = self.toast.as_deref();
         let dialog = self.dialog.as_ref().map(|dialog| match dialog {
             Dialog::Download(dialog) => dialog.view(self.look, &self.model),
             Dialog::Commands => dialog::commands::view(self.look),
             Dialog::Settings(dialog) => dialog.view(self.look, &self.preferences, &self.model),
             Dialog::Palette(dialog) => dialog.view(self.look, &self.model),
         });
-        let all = match dialog {
-            Some(dialog) => dialog::above(self.look, below, dialog),
-            None => below,
-        };
-        let all = match &self.toast {
-            Some(words) => super::toast::above(self.look, all, words),
-            None => all,
-        };
+        // Always a stack: what is below keeps its keyboard and scroll positions when something comes above.
+        let all: Element<'_, Act> = iced::widget::stack![below]
+            .push(dialog.map(|dialog| dialog::layer(self.look, dialog)))
+            .push(toast.map(|words| super::toast::layer(self.look, words)))
+            .into();
         super::calm::calm(all.map(Message::Act))
     }
 

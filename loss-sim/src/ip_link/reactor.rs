@@ -5,7 +5,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use mio::{Events, Poll, Waker};
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::config::{IpLinkConfig, IpLinkError};
 use super::device::Device;
@@ -17,11 +17,11 @@ use crate::delay::duration_nanos;
 use crate::path::{Direction, Path};
 use crate::proxy::PathReport;
 use crate::proxy::datagram::BufferPool;
-use crate::proxy::handle::{Command, Mailbox, PathHandle};
+use crate::proxy::handle::{Mailbox, PathHandle};
 use crate::proxy::log::{self, DecisionLog, push_logged};
 use crate::proxy::overload::Overload;
 use crate::proxy::signals::Signals;
-use crate::proxy::steering::{change, impair};
+use crate::proxy::steering::{self, Wish};
 use crate::proxy::timer::{Clock, PreciseTimer};
 use crate::proxy::token::Source;
 use crate::scenario::Scenario;
@@ -250,10 +250,7 @@ impl IpLink {
     }
 
     fn report(&self) -> PathReport {
-        PathReport {
-            up: *self.path.up.stats(),
-            down: *self.path.down.stats(),
-        }
+        steering::report_of(&self.path)
     }
 
     /// How long to poll: until something is due, or not at all while there is work.
@@ -275,7 +272,8 @@ impl IpLink {
     /// One turn of the loop: packets in, then everything that is due out.
     fn turn(&mut self, events: &Events) -> io::Result<()> {
         let now = self.clock.now();
-        self.follow_scenario(now);
+        // There are no clients to be moved.
+        while steering::follow(self.scenario.as_mut(), &mut self.path, now).is_some() {}
         for direction in std::mem::take(&mut self.unfinished) {
             self.read(direction)?;
         }
@@ -360,31 +358,12 @@ impl IpLink {
 
     /// Does what handles have asked for.
     fn obey(&mut self, now: Nanos) {
-        while let Ok(command) = self.mailbox.commands.try_recv() {
-            match command {
-                Command::Stop => self.is_stopping = true,
-                Command::Impair(direction, impairments) => {
-                    impair(&mut self.path, now, direction, *impairments);
-                }
-                Command::Change(settings, reply) => {
-                    // Whoever asked may have given up meanwhile.
-                    let _ = reply.send(change(&mut self.path, now, &settings));
-                }
+        while let Some(wish) = steering::obey(&self.mailbox, &mut self.path, now) {
+            match wish {
+                Wish::Stop => self.is_stopping = true,
                 // The handle has refused it: there are no clients.
-                Command::Rebind(_) => {}
+                Wish::Rebind(_) => {}
             }
-        }
-    }
-
-    /// Takes the steps of the scenario that are due.
-    fn follow_scenario(&mut self, now: Nanos) {
-        let Some(scenario) = &mut self.scenario else {
-            return;
-        };
-        while let Some(step) = scenario.poll_step(now) {
-            info!("scenario: the step at {:?}", step.at);
-            impair(&mut self.path, now, Direction::Up, step.up.clone());
-            impair(&mut self.path, now, Direction::Down, step.down.clone());
         }
     }
 }

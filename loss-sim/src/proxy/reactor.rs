@@ -6,25 +6,24 @@ use std::thread;
 use std::time::Duration;
 
 use mio::{Events, Poll, Waker};
-use tracing::info;
 
 use crate::Nanos;
 use crate::delay::duration_nanos;
 use crate::path::{Direction, Path};
 use crate::proxy::config::{ProxyConfig, ProxyError};
 use crate::proxy::datagram::Datagram;
-use crate::proxy::handle::{Command, Mailbox, ProxyHandle, SpawnedProxy};
+use crate::proxy::handle::{Mailbox, ProxyHandle, SpawnedProxy};
 use crate::proxy::log::DecisionLog;
 use crate::proxy::overload::Overload;
 use crate::proxy::report::PathReport;
 use crate::proxy::signals::Signals;
 use crate::proxy::sockets;
-use crate::proxy::steering::{change, impair};
+use crate::proxy::steering::{self, Wish};
 use crate::proxy::tcp::TcpRelay;
 use crate::proxy::timer::{Clock, PreciseTimer};
 use crate::proxy::token::Source;
 use crate::proxy::udp::UdpRelay;
-use crate::scenario::Scenario;
+use crate::scenario::{Rebind, Scenario};
 
 /// Events taken from the kernel at once.
 const EVENTS: usize = 256;
@@ -184,10 +183,7 @@ impl Proxy {
     }
 
     fn report(&self) -> PathReport {
-        PathReport {
-            up: *self.path.up.stats(),
-            down: *self.path.down.stats(),
-        }
+        steering::report_of(&self.path)
     }
 
     /// How long to poll: until the next packet, or not at all while there is work.
@@ -280,41 +276,26 @@ impl Proxy {
 
     /// Does what handles have asked for.
     fn obey(&mut self) {
-        while let Ok(command) = self.mailbox.commands.try_recv() {
-            let now = self.clock.now();
-            match command {
-                Command::Stop => self.is_stopping = true,
-                Command::Impair(direction, impairments) => {
-                    impair(&mut self.path, now, direction, *impairments);
-                }
-                Command::Change(settings, reply) => {
-                    // Whoever asked may have given up meanwhile.
-                    let _ = reply.send(change(&mut self.path, now, &settings));
-                }
-                Command::Rebind(kind) => {
-                    let registry = self.poll.registry();
-                    self.udp.rebind_all(kind, &mut self.path, registry);
-                }
+        while let Some(wish) = steering::obey(&self.mailbox, &mut self.path, self.clock.now()) {
+            match wish {
+                Wish::Stop => self.is_stopping = true,
+                Wish::Rebind(kind) => self.rebind(kind),
             }
         }
     }
 
-    /// Takes the steps of the scenario that are due.
+    /// Takes the steps of the scenario that are due. Each has a time of its own: moving clients reads what has come
+    /// meanwhile.
     fn follow_scenario(&mut self) {
-        let Some(scenario) = &mut self.scenario else {
-            return;
-        };
-        let mut now = self.clock.now();
-        while let Some(step) = scenario.poll_step(now) {
-            info!("scenario: the step at {:?}", step.at);
-            impair(&mut self.path, now, Direction::Up, step.up.clone());
-            impair(&mut self.path, now, Direction::Down, step.down.clone());
-            if let Some(kind) = step.rebind {
-                let registry = self.poll.registry();
-                self.udp.rebind_all(kind, &mut self.path, registry);
-                // That read what had come meanwhile.
-                now = self.clock.now();
-            }
+        while let Some(kind) =
+            steering::follow(self.scenario.as_mut(), &mut self.path, self.clock.now())
+        {
+            self.rebind(kind);
         }
+    }
+
+    fn rebind(&mut self, kind: Rebind) {
+        let registry = self.poll.registry();
+        self.udp.rebind_all(kind, &mut self.path, registry);
     }
 }

@@ -36,12 +36,8 @@ pub enum Message {
     Command(String),
 }
 
-/// Puts a dialog above `below`, which cannot be touched meanwhile.
-pub(super) fn above<'a>(
-    look: &'a Look,
-    below: Piece<'a, super::app::Act>,
-    dialog: Piece<'a, Message>,
-) -> Piece<'a, super::app::Act> {
+/// A dialog, to stand above the rest, which cannot be touched meanwhile.
+pub(super) fn layer<'a>(look: &'a Look, dialog: Piece<'a, Message>) -> Piece<'a, super::app::Act> {
     let dialog = center(opaque(dialog)).padding(20);
     let shade = container(dialog)
         .width(Fill)
@@ -49,7 +45,7 @@ pub(super) fn above<'a>(
         .style(move |_| look.shade());
     let shade = mouse_area(shade).on_press(Message::Close);
     let shade: Piece<'a, Message> = opaque(shade);
-    iced::widget::stack![below, shade.map(super::app::Act::Dialog)].into()
+    shade.map(super::app::Act::Dialog)
 }
 
 /// A dialog's frame: its name, its content, and what closes it.
