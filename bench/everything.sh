@@ -45,7 +45,7 @@ for name in "${wanted[@]}"; do
     fi
 done
 
-cargo build --release --locked -p columba-bench --features columba-bench/peers
+cargo build --release --locked -p columba-bench --bin columba-bench --features columba-bench/peers
 bench="${CARGO_TARGET_DIR:-target}/release/columba-bench"
 runs=bench/runs
 services=()
@@ -106,8 +106,8 @@ step_bulk() {
     keep bulk-jumbo bulk --max-datagram 8972
     keep bulk-parallel bulk --mib 256 --parallel 4
     keep bulk-clients bulk --mib 256 --clients 4
-    keep bulk-shm bulk --sink shm --runs 5
-    keep bulk-disk bulk --sink disk --mib 512 --runs 5
+    keep bulk-shm bulk --sink shm --with-limit --runs 5
+    keep bulk-disk bulk --sink disk --with-limit --mib 512 --runs 5
 }
 step_path() { keep path path; }
 step_path-relay() { keep path-relay path --part matrix --over relay --rtt 50ms; }

@@ -15,7 +15,7 @@ use crate::measured::{Row, Run, Subject};
 use crate::progress::Progress;
 use crate::saved::{SaveArgs, Saved};
 use crate::session::ServerOptions;
-use crate::stage::Stage;
+use crate::stage::{BadUsage, Stage};
 use crate::{content, os, report, write_limit};
 
 /// Where Linux keeps files in memory.
@@ -53,6 +53,9 @@ pub(crate) struct BulkArgs {
     /// Folder for the sink `disk` [default: the system's for temporary files]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Measure beside it what the sink takes at most: one more row, `limit-write`
+    #[arg(long)]
+    with_limit: bool,
     /// Runs that are counted
     #[arg(long, value_name = "N", default_value_t = 3)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -95,6 +98,11 @@ impl Sink {
 /// Runs the workload.
 pub(crate) fn run(args: &BulkArgs) -> Result<bool> {
     let progress = Progress::new(args.json);
+    if args.with_limit && args.sink == Sink::Memory {
+        bail!(BadUsage(
+            "--with-limit: only where files are written: --sink shm or disk".to_owned()
+        ));
+    }
     let (files, bytes_each) = match args.files {
         Some(files) => (files, args.size),
         None => (u64::from(args.parallel), args.mib << 20),
@@ -140,27 +148,39 @@ pub(crate) fn run(args: &BulkArgs) -> Result<bool> {
     let columba = Columba::start(&mut stage, options, &wanted)?;
     settle(SystemTime::now(), &mut stage)?;
     let sink = wanted.folder.as_deref();
-    let (runs, limit) = measure(&columba, &mut stage, &progress, args.runs, sink, all)?;
+    let limit = sink.filter(|_| args.with_limit);
+    let (runs, limit) = measure(
+        &columba,
+        &mut stage,
+        &progress,
+        args.runs,
+        (sink, limit),
+        all,
+    )?;
     progress.clear();
     columba.end(&mut stage)?;
-    let subject = Subject {
-        workload: if args.files.is_some() {
-            "small-files"
-        } else {
-            "bulk"
-        }
-        .to_owned(),
+    let subject = subject_of(args, &wanted.expected);
+    conclude(args, subject, &runs, &limit, &progress)?;
+    Ok(true)
+}
+
+fn subject_of(args: &BulkArgs, expected: &Expected) -> Subject {
+    let workload = if args.files.is_some() {
+        "small-files"
+    } else {
+        "bulk"
+    };
+    Subject {
+        workload: workload.to_owned(),
         row: "columba".to_owned(),
         payload_limit: args.max_datagram,
         encrypted: !args.plaintext,
         sink: args.sink.word().to_owned(),
-        files: wanted.expected.files,
-        bytes: all,
+        files: expected.files,
+        bytes: expected.bytes,
         clients: args.clients,
         parallel: args.parallel,
-    };
-    conclude(args, subject, &runs, &limit, &progress)?;
-    Ok(true)
+    }
 }
 
 /// Keeps and shows what the sink takes at most, where there is one, and what Columba did.
@@ -200,27 +220,29 @@ pub(crate) fn settings(congestion: Option<&str>) -> String {
     )
 }
 
-/// Runs that are not counted, then those that are; where files are written, each beside what the sink takes at most.
+/// Runs that are not counted, then those that are; each beside what the sink takes at most where that was asked for.
 fn measure(
     columba: &Columba,
     stage: &mut Stage,
     progress: &Progress,
     count: u32,
-    sink: Option<&Path>,
+    (sink, beside): (Option<&Path>, Option<&Path>),
     bytes: u64,
 ) -> Result<(Vec<Run>, Vec<Run>)> {
     columba.run(stage, progress)?;
-    if let Some(folder) = sink {
+    if sink.is_some() {
         // A file is replaced only when its successor is complete, so there are pages for two. Those that a virtual machine
         // never had before come slowly from its host, several times slower than they are written.
-        write_limit::run(folder, bytes)?;
         columba.run(stage, progress)?;
+        if let Some(folder) = beside {
+            write_limit::run(folder, bytes)?;
+        }
     }
     let (mut runs, mut limit) = (Vec::new(), Vec::new());
     let before = columba.counters(stage)?;
     for _ in 0..count {
         runs.push(columba.run(stage, progress)?);
-        if let Some(folder) = sink {
+        if let Some(folder) = beside {
             limit.push(write_limit::run(folder, bytes)?);
         }
     }

@@ -77,6 +77,23 @@ fn bulk_takes_every_sink_and_protection() {
 }
 
 #[test]
+fn bulk_tells_what_the_sink_takes_when_asked() {
+    let rows = rows(&run(&[
+        "bulk",
+        "--mib",
+        "4",
+        "--sink",
+        "disk",
+        "--with-limit",
+        "--runs",
+        "1",
+        "--json",
+    ]));
+    let names: Vec<&Value> = rows.iter().map(|row| &row["row"]).collect();
+    assert_eq!(names, ["limit-write", "columba"]);
+}
+
+#[test]
 fn bulk_counts_parallel_downloads_clients_and_small_files() {
     let row = bulk(&["--mib", "1", "--parallel", "3", "--clients", "2"]);
     assert_eq!(

@@ -200,7 +200,7 @@ fn chat_delivers_everything_and_its_histograms_are_read_and_drawn() {
             .contains("columba, TLS")
     );
 
-    let log = path("logs/chat-columba-tls.hlog");
+    let log = path("logs/columba-tls.hlog");
     let png = path("chat.png");
     let arguments = ["histogram", "--json", "--png", &png, &log];
     let tags = rows(&run(BENCH, &arguments));

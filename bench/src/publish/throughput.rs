@@ -148,9 +148,13 @@ fn small_files(rows: &[&Row], plots: &Path) -> Result<String> {
 }
 
 fn workloads(rows: &[&Row]) -> String {
-    let text =
-        String::from("\n## Single workloads\n\n`columba-bench bulk`, the newest run of each.\n\n");
+    let text = String::from(
+        "\n## Single workloads\n\n`columba-bench bulk`, the newest run of each. `limit-write` is what the sink takes from one \
+         thread that writes from memory and does nothing else.\n\n",
+    );
     let mut table = Table::new(&[
+        "row",
+        "MB",
         "clients × files",
         "sink",
         "UDP payload",
@@ -165,6 +169,8 @@ fn workloads(rows: &[&Row]) -> String {
     for row in rows {
         let subject = &row.subject;
         table.row(vec![
+            strong(row),
+            format!("{:.0}", bytes_of(row) / 1e6),
             format!("{} × {}", subject.clients, subject.parallel),
             subject.sink.clone(),
             limit(row),
@@ -179,11 +185,15 @@ fn workloads(rows: &[&Row]) -> String {
                 }),
             row.allocations_per_packet
                 .map_or_else(String::new, |count| format!("{count:.4}")),
-            format!(
-                "{}, {}",
-                megabytes(crate::report::rate(row.server_peak_bytes, 1.0)),
-                megabytes(crate::report::rate(row.client_peak_bytes, 1.0))
-            ),
+            if row.client_peak_bytes == 0 {
+                String::new()
+            } else {
+                format!(
+                    "{}, {}",
+                    megabytes(crate::report::rate(row.server_peak_bytes, 1.0)),
+                    megabytes(crate::report::rate(row.client_peak_bytes, 1.0))
+                )
+            },
         ]);
     }
     text + &table.text()
