@@ -126,7 +126,7 @@ step_mixed() {
     for run in 1 2 3; do
         keep "mixed-8-downloads-$run" mixed --histograms "$runs/mixed-8-downloads"
     done
-    keep mixed-cold mixed --cold --mib 1200 --histograms "$runs/mixed-cold"
+    keep mixed-cold mixed --cold --mib 1600 --histograms "$runs/mixed-cold"
     for run in 1 2; do
         keep "mixed-20mbit-$run" mixed --rate 20mbit --delay 25ms --histograms "$runs/mixed-20mbit"
     done

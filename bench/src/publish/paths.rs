@@ -38,9 +38,11 @@ pub(super) fn sections(collection: &Collection, plots: &Path) -> Result<String> 
     let matrix = rows(collection, "matrix");
     if !matrix.is_empty() {
         body += &one_flow(&matrix);
-        body += &plots::paths(&matrix, plots)?;
+        let mut lasted = matrix.clone();
+        lasted.retain(|row| text(row, "gave_up").is_empty());
+        body += &plots::paths(&lasted, plots)?;
         body += &details(&matrix);
-        body += &plots::queues(&matrix, plots)?;
+        body += &plots::queues(&lasted, plots)?;
     }
     body += &whole(&rows(collection, "whole"));
     body += &reordering(&rows(collection, "reorder"));
