@@ -101,7 +101,7 @@ fn cpu(rows: &[&Row]) -> Option<(f64, String)> {
 /// What both allocate belongs to segments of 1 MiB, to start and end.
 fn allocations(rows: &[&Row]) -> Option<(f64, String)> {
     let of = |payload_limit: u16| {
-        let plain = rows.iter().filter(|row| {
+        let plain = rows.iter().filter(move |row| {
             let subject = &row.subject;
             let shape = (subject.files, subject.clients, subject.payload_limit);
             subject.row == "columba"
