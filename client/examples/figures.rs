@@ -289,9 +289,9 @@ fn starts(desk: &Desk, ear: &Engine, server: &str, state: &Path, downloads: &Pat
     tell("process start to others seeing us in the chat", connected);
 }
 
-fn idle(what: &str, process: u32) {
+fn idle(what: &str, process: u32, seconds: u64) {
     let (before, started) = (cpu(process), Instant::now());
-    sleep(Duration::from_secs(60));
+    sleep(Duration::from_secs(seconds));
     let (used, time) = (cpu(process) - before, started.elapsed());
     println!(
         "{what}: {:.1} ms of CPU in {:.0} s, {:.3} % of a core",
@@ -408,11 +408,12 @@ fn main() {
     let quiet = typing(&mut desk, (left + 240, bottom - 84));
     tell("key to letter, quiet", quiet);
     desk.does("key Left");
-    idle("idle in the chat, from the last key on", process);
-    idle("idle in the chat, the minute after", process);
+    idle("idle, the cursor blinking", process, 9);
+    sleep(Duration::from_secs(2));
+    idle("idle, the cursor still", process, 60);
     desk.does(&format!("windowminimize {id}"));
     sleep(Duration::from_secs(1));
-    idle("idle, minimised", process);
+    idle("idle, minimised", process, 10);
     desk.does(&format!("windowactivate {id}"));
     sleep(Duration::from_secs(1));
     loaded(&mut desk, process, (left + 240, bottom - 384), &downloads);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use iced::alignment::Vertical;
 use iced::widget::canvas::{self, Frame, Geometry, Path, Stroke, Text};
-use iced::widget::text::Alignment;
+use iced::widget::text::{Alignment, LineHeight};
 use iced::{Color, Fill, Pixels, Point, Rectangle, Renderer, Size, Theme, mouse};
 
 use super::look::{FONT, Look, size};
@@ -144,17 +144,37 @@ impl Plot {
     }
 }
 
-fn label(look: &Look, content: String, position: Point, align_x: Alignment) -> Text {
+/// Words beside a point, at its right or, ending there, at its left. They hang from their upper left
+/// corner: what is drawn anew when they change reaches from there, whatever their alignment.
+fn label(look: &Look, content: String, beside: Point, align: Alignment) -> Text {
+    let size = Pixels(size::TINY);
+    let line_height = LineHeight::default();
+    let x = match align {
+        Alignment::Right => beside.x - width_of(&content),
+        Alignment::Default | Alignment::Left | Alignment::Center | Alignment::Justified => beside.x,
+    };
+    let y = beside.y - line_height.to_absolute(size).0 / 2.0;
     Text {
         content,
-        position,
+        position: Point::new(x, y),
         color: look.muted,
-        size: Pixels(size::TINY),
+        size,
+        line_height,
         font: FONT,
-        align_x,
-        align_y: Vertical::Center,
+        align_x: Alignment::Left,
+        align_y: Vertical::Top,
         ..Text::default()
     }
+}
+
+/// About how wide a figure with its unit is.
+fn width_of(words: &str) -> f32 {
+    let ems = words.chars().map(|sign| match sign {
+        '.' | ',' | ' ' | ':' | 'i' | 'l' => 0.28,
+        'M' | 'm' | 'w' | '%' => 0.88,
+        _ => 0.63,
+    });
+    ems.sum::<f32>() * size::TINY
 }
 
 impl<Message> canvas::Program<Message> for Plot {

@@ -100,6 +100,7 @@ fn every_distribution_of_jitter_keeps_the_order() {
 fn no_privileges_are_needed() {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
+    use std::path::Path;
     use std::process::Command;
 
     const NOBODY: u32 = 65_534;
@@ -110,7 +111,11 @@ fn no_privileges_are_needed() {
     let everyone = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(folder.path(), everyone).expect("allowed");
     let copy = folder.path().join("columba-loss-sim");
-    std::fs::copy(env!("CARGO_BIN_EXE_columba-loss-sim"), &copy).expect("copied");
+    // By another process: a file that is open for writing here would be so in whatever another test starts meanwhile,
+    // and could not be run (ETXTBSY).
+    let mut copying = Command::new("cp");
+    copying.args([Path::new(env!("CARGO_BIN_EXE_columba-loss-sim")), &copy]);
+    assert!(copying.status().expect("cp runs").success());
     let server = EchoServer::start();
     let mut command = Command::new(&copy);
     command.uid(NOBODY).gid(NOBODY).current_dir(folder.path());
