@@ -103,7 +103,7 @@ step_quick() { keep compare-quick compare --quick --json; }
 step_bulk() {
     keep bulk bulk
     keep bulk-long bulk --mib 4096
-    keep bulk-jumbo bulk --max-datagram 8972
+    keep bulk-long-jumbo bulk --mib 4096 --max-datagram 8972
     keep bulk-parallel bulk --mib 256 --parallel 4
     keep bulk-clients bulk --mib 256 --clients 4
     keep bulk-shm bulk --sink shm --with-limit --runs 5
@@ -126,7 +126,7 @@ step_mixed() {
     for run in 1 2 3; do
         keep "mixed-8-downloads-$run" mixed --histograms "$runs/mixed-8-downloads"
     done
-    keep mixed-cold mixed --cold --mib 2048 --histograms "$runs/mixed-cold"
+    keep mixed-cold mixed --cold --mib 1600 --histograms "$runs/mixed-cold"
     for run in 1 2; do
         keep "mixed-20mbit-$run" mixed --rate 20mbit --delay 25ms --histograms "$runs/mixed-20mbit"
     done

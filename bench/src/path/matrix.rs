@@ -37,6 +37,9 @@ pub(super) struct Row {
     /// Sent again although they had arrived, of all packets sent.
     spurious_rate: Option<f64>,
     standing_queue_bdp: f64,
+    /// What its client said when it ended before its time; from then on it brought nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gave_up: Option<String>,
 }
 
 /// What a flow was seen to do.
@@ -46,6 +49,8 @@ pub(super) struct Seen {
     pub(super) history: Vec<(f64, LinkStats)>,
     /// `None` where a transport tells nothing of them.
     pub(super) packets: Option<Packets>,
+    /// What its client said when it ended before its time.
+    pub(super) gave_up: Option<String>,
 }
 
 /// What its sender counted.
@@ -110,6 +115,7 @@ fn watch_columba(over: Over, course: &Course, lasting: Duration) -> Result<Seen>
             again: counters.retransmitted_packets,
             needless: counters.spurious_losses,
         }),
+        gave_up: None,
     })
 }
 
@@ -145,6 +151,7 @@ fn watch_tcp(congestion: &'static str, course: &Course, lasting: Duration) -> Re
             again: segments.again,
             needless: segments.needless,
         }),
+        gave_up: None,
     })
 }
 
@@ -172,6 +179,7 @@ fn evaluate(place: Place, course: &Course, seen: &Seen) -> Row {
         retransmit_rate: seen.packets.map(|it| report::share(it.again, it.sent)),
         spurious_rate: seen.packets.map(|it| report::share(it.needless, it.sent)),
         standing_queue_bdp: stretch.standing_queue_bdp,
+        gave_up: seen.gave_up.clone(),
     }
 }
 
@@ -224,6 +232,7 @@ mod tests {
                 again: 10,
                 needless: 1,
             }),
+            gave_up: None,
         };
         let place = Place::new("matrix", "columba", Over::Relay, &course);
         let row = evaluate(place, &course, &seen);
@@ -234,6 +243,7 @@ mod tests {
             samples: Samples::default(),
             history: Vec::new(),
             packets: None,
+            gave_up: None,
         };
         assert!(evaluate(place, &course, &nothing).ratio.abs() < 1e-9);
     }

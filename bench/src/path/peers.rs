@@ -108,7 +108,7 @@ fn fetch(
     let client = road.at_the_client(|| stage.start(&launch))??;
     let (mut history, mut samples) = (Vec::new(), Samples::default());
     let mut ends = None;
-    let mut last = 0;
+    let (mut last, mut gave_up) = (0, None);
     while start.elapsed() < ends.unwrap_or(PATIENCE) {
         history.push((start.elapsed().as_secs_f64(), road.down()));
         match stage.next(Instant::now() + TURN)? {
@@ -127,6 +127,7 @@ fn fetch(
             Some(Heard::Closed { from }) if from == client => {
                 let words = stage.process(client).last_words();
                 progress.say(&format!("{} gave up{words}", spec.kind.row()));
+                gave_up = Some(words.replace("\n    | ", " ").trim().to_owned());
                 let end = ends.unwrap_or(PATIENCE).as_secs_f64();
                 samples.push(end, last);
                 history.push((end, road.down()));
@@ -140,5 +141,6 @@ fn fetch(
         samples,
         history,
         packets: None,
+        gave_up,
     })
 }

@@ -18,6 +18,8 @@ const USUAL_RATE_MBIT: f64 = 100.0;
 const USUAL_RTT: Duration = Duration::from_millis(50);
 /// Where reordering is to be survived.
 const REORDER_RTT: Duration = Duration::from_millis(200);
+/// Less is nothing.
+const SOMETHING_MBIT: f64 = 0.01;
 const QUEUES_BDP: [f64; 3] = [1.0, 2.0, 5.0];
 
 /// One thing to measure.
@@ -43,8 +45,8 @@ struct ReorderRow {
     reorder_ms: f64,
     clean_mbit: f64,
     goodput_mbit: f64,
-    /// With reordering ÷ without.
-    clean_share: f64,
+    /// With reordering ÷ without; absent where nothing came without.
+    clean_share: Option<f64>,
 }
 
 impl Step {
@@ -124,13 +126,12 @@ impl Step {
             Self::Reorder(row, over, course) => {
                 let row = reorder(args, *row, *over, course, progress)?;
                 saved.show(&row, args.json, || {
+                    let share = row
+                        .clean_share
+                        .map_or_else(String::new, |share| format!(": {share:.3} of it"));
                     format!(
-                        "{} a tenth {} ms late: {:.2} Mbit/s, clean {:.2} Mbit/s: {:.3} of it",
-                        row.place,
-                        row.reorder_ms,
-                        row.goodput_mbit,
-                        row.clean_mbit,
-                        row.clean_share
+                        "{} a tenth {} ms late: {:.2} Mbit/s, clean {:.2} Mbit/s{share}",
+                        row.place, row.reorder_ms, row.goodput_mbit, row.clean_mbit,
                     )
                 })
             }
@@ -164,7 +165,8 @@ fn reorder(
         reorder_ms: course.reorder.unwrap_or_default().as_secs_f64() * 1e3,
         clean_mbit: without.goodput_mbit,
         goodput_mbit: with.goodput_mbit,
-        clean_share: with.goodput_mbit / without.goodput_mbit.max(1e-9),
+        clean_share: (without.goodput_mbit > SOMETHING_MBIT)
+            .then(|| with.goodput_mbit / without.goodput_mbit),
     })
 }
 

@@ -38,9 +38,11 @@ pub(super) fn sections(collection: &Collection, plots: &Path) -> Result<String> 
     let matrix = rows(collection, "matrix");
     if !matrix.is_empty() {
         body += &one_flow(&matrix);
-        body += &plots::paths(&matrix, plots)?;
+        let mut lasted = matrix.clone();
+        lasted.retain(|row| text(row, "gave_up").is_empty());
+        body += &plots::paths(&lasted, plots)?;
         body += &details(&matrix);
-        body += &plots::queues(&matrix, plots)?;
+        body += &plots::queues(&lasted, plots)?;
     }
     body += &whole(&rows(collection, "whole"));
     body += &reordering(&rows(collection, "reorder"));
@@ -71,9 +73,7 @@ fn contender(row: &Value) -> String {
 
 /// A table for each path: who gets which share of the bound at which loss.
 fn one_flow(rows: &[&Value]) -> String {
-    let mut body = String::from(
-        "\n### One flow\n\nGoodput ÷ bound from the fifth second on; 0.00: next to nothing came.\n",
-    );
+    let mut body = String::from("\n### One flow\n\nGoodput ÷ bound from the fifth second on.\n");
     for rate in distinct(rows, "rate_mbit") {
         for rtt in distinct(rows, "rtt_ms") {
             let here: Vec<&Value> = rows
@@ -99,7 +99,13 @@ fn one_flow(rows: &[&Value]) -> String {
                     let found = here
                         .iter()
                         .find(|row| contender(row) == who && number(row, "loss") == Some(*loss));
-                    found.map_or_else(String::new, |row| shown(row, "ratio", 3))
+                    found.map_or_else(String::new, |row| {
+                        if text(row, "gave_up").is_empty() {
+                            shown(row, "ratio", 3)
+                        } else {
+                            "gave up".to_owned()
+                        }
+                    })
                 };
                 let mut cells = vec![who.clone()];
                 cells.extend(losses.iter().map(cell));
@@ -108,6 +114,22 @@ fn one_flow(rows: &[&Value]) -> String {
             }
             body += &format!("\n{}", table.text());
         }
+    }
+    body += &given_up(rows);
+    body
+}
+
+/// Why some ended before their time.
+fn given_up(rows: &[&Value]) -> String {
+    let mut body = String::new();
+    for row in rows.iter().filter(|row| !text(row, "gave_up").is_empty()) {
+        body += &format!(
+            "\n{} at {}, {} loss: {}.\n",
+            contender(row),
+            fields::path(row),
+            loss(row),
+            text(row, "gave_up").trim_start_matches("error: ")
+        );
     }
     body
 }
@@ -194,7 +216,11 @@ fn reordering(rows: &[&Value]) -> String {
             shown(row, "reorder_ms", 0),
             shown(row, "clean_mbit", 1),
             shown(row, "goodput_mbit", 1),
-            percentage(row, "clean_share", 1),
+            // Where nothing came without reordering, there is nothing to compare with.
+            match number(row, "clean_mbit") {
+                Some(clean) if clean < 0.01 => "–".to_owned(),
+                Some(_) | None => percentage(row, "clean_share", 1),
+            },
         ]);
     }
     format!(

@@ -69,7 +69,7 @@ pub(super) fn lines(collection: &Collection) -> Vec<Line> {
     lines
 }
 
-/// Segments of 1 MiB, timers and threads may allocate; packets may not.
+/// Threads that wake up more or less often move the count a little.
 const NONE: f64 = 0.001;
 
 fn ours<'r>(rows: &[&'r Row], payload_limit: u16, encrypted: bool) -> Option<&'r Row> {
@@ -97,34 +97,35 @@ fn cpu(rows: &[&Row]) -> Option<(f64, String)> {
     Some((ratio, best.subject.row.clone()))
 }
 
-/// What more packets need more: the difference of a longer download and a shorter one, so that start and end do not count.
+/// What more packets need more for the same bytes: a download in datagrams of 1472 bytes beside one in datagrams of 8972.
+/// What both allocate belongs to segments of 1 MiB, to start and end.
 fn allocations(rows: &[&Row]) -> Option<(f64, String)> {
-    let mut plain: Vec<(f64, f64)> = rows
-        .iter()
-        .filter(|row| {
+    let of = |payload_limit: u16| {
+        let plain = rows.iter().filter(move |row| {
             let subject = &row.subject;
+            let shape = (subject.files, subject.clients, subject.payload_limit);
             subject.row == "columba"
                 && subject.sink == "memory"
                 && subject.encrypted
-                && (subject.files, subject.clients, subject.payload_limit) == (1, 1, 1472)
+                && shape == (1, 1, payload_limit)
+        });
+        plain.filter_map(|row| {
+            let packets = crate::report::rate(row.packets?, 1.0);
+            Some((
+                row.subject.bytes,
+                packets,
+                packets * row.allocations_per_packet?,
+            ))
         })
-        .filter_map(|row| row.packets.zip(row.allocations_per_packet))
-        .map(|(packets, each)| {
-            let packets = crate::report::rate(packets, 1.0);
-            (packets, packets * each)
-        })
-        .collect();
-    plain.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (short, long) = (plain.first()?, plain.last()?);
-    if long.0 < 1.5 * short.0 {
-        return None;
-    }
-    let each = (long.1 - short.1) / (long.0 - short.0);
-    Some((
-        each.max(0.0),
-        format!("{:.1} per MiB", each.max(0.0) * PACKETS_PER_MIB),
-    ))
+    };
+    let largest = of(8972).max_by_key(|(bytes, ..)| *bytes)?;
+    let (bytes, packets, allocations) = of(1472).find(|(bytes, ..)| *bytes == largest.0)?;
+    let each = ((allocations - largest.2) / (packets - largest.1).max(1.0)).max(0.0);
+    let mebibytes = crate::report::rate(bytes, 1_048_576.0);
+    let note = format!(
+        "for {mebibytes:.0} MiB {allocations:.0} at 1472 bytes, {:.0} at 8972: {:.1} per MiB",
+        largest.2,
+        allocations / mebibytes
+    );
+    Some((each, note))
 }
-
-/// Five cells of 288 bytes in each.
-const PACKETS_PER_MIB: f64 = 1_048_576.0 / 1_440.0;

@@ -97,12 +97,13 @@ fn whole_lines(collection: &Collection) -> Vec<Line> {
                     && is(row, "bytes", megabytes * 1e6)
             })
             .collect();
-        let figure = worst(&here, "ratio", Sense::AtLeast).map(|(figure, place)| {
-            (
-                figure,
-                place.rsplit(", ").next().unwrap_or_default().to_owned(),
-            )
-        });
+        let each: Vec<String> = here
+            .iter()
+            .filter_map(|row| number(row, "ratio").map(|ratio| (text(row, "over"), ratio)))
+            .map(|(over, ratio)| format!("{over} {ratio:.3}"))
+            .collect();
+        let figure = worst(&here, "ratio", Sense::AtLeast);
+        let figure = figure.map(|(figure, _)| (figure, each.join(", ")));
         let aim = format!(
             "whole download, {megabytes} MB, {rate} Mbit/s, {rtt} ms, {} %: of the bound",
             lost * 100.0
