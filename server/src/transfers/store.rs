@@ -467,6 +467,18 @@ impl Stored {
             State::Closed | State::Waiting => false,
         }
     }
+
+    /// Values of its first segments, as far as they are known.
+    fn known_hashes(&self) -> &[SegmentHash] {
+        match &self.state {
+            State::Open(Content::Whole(whole)) => std::slice::from_ref(&whole.hash),
+            State::Open(Content::Mapped(_))
+            | State::Closed
+            | State::Waiting
+            | State::Opening
+            | State::Failed(_) => &self.hashes,
+        }
+    }
 }
 
 fn end_of(error: &std::io::Error) -> StreamEnd {

@@ -56,14 +56,7 @@ impl Source for FileStore {
         if let Some(started) = stored.started.take() {
             self.first_bytes.push(self.now - started);
         }
-        let hashes = match &stored.state {
-            State::Open(Content::Whole(_)) => 1,
-            State::Open(Content::Mapped(_))
-            | State::Closed
-            | State::Waiting
-            | State::Opening
-            | State::Failed(_) => u32::try_from(stored.hashes.len()).unwrap_or(u32::MAX),
-        };
+        let hashes = u32::try_from(stored.known_hashes().len()).unwrap_or(u32::MAX);
         TrainState::Ready { hashes }
     }
 
@@ -121,15 +114,8 @@ impl Source for FileStore {
             return;
         };
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        let hashes = match &stored.state {
-            State::Open(Content::Whole(whole)) => std::slice::from_ref(&whole.hash),
-            State::Open(Content::Mapped(_))
-            | State::Closed
-            | State::Waiting
-            | State::Opening
-            | State::Failed(_) => &stored.hashes,
-        };
-        let known = hashes.as_flattened().get(start..).unwrap_or_default();
+        let known = stored.known_hashes().as_flattened();
+        let known = known.get(start..).unwrap_or_default();
         let count = known.len().min(out.len());
         out[..count].copy_from_slice(&known[..count]);
     }
