@@ -1,10 +1,11 @@
 //! What a path lets through: goodput beside the erasure bound, whole downloads, reordering, small files, and how flows
 //! share it.
 //!
-//! `plan` says what is measured when. `matrix` measures one flow on a path, `whole` downloads from their first packet to
+//! `plan` says what is measured when, `aims` what whole downloads are to reach. `matrix` measures one flow on a path, `whole` downloads from their first packet to
 //! their verified end, `sharing` several flows at once. `course` is the path, over the simulator's relay or its packet-level
 //! link; `columba`, `tcp` and `peers` are flows on it; `samples` is what had arrived when.
 
+mod aims;
 mod columba;
 mod course;
 mod matrix;
@@ -27,6 +28,7 @@ use crate::saved::{SaveArgs, Saved};
 use crate::stage::BadUsage;
 use crate::transports::Kind;
 
+pub(crate) use aims::AIMS;
 pub(crate) use course::{Over, erasure_bound_mbit};
 #[cfg(target_os = "linux")]
 pub(crate) use {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::Serialize;
 
+use super::aims::AIMS;
 use super::course::{Course, Over, Place};
 use super::sharing::{self, Case};
 use super::{PathArgs, RowName, matrix, whole};
@@ -213,7 +214,7 @@ fn matrix_steps(args: &PathArgs, steps: &mut Vec<Step>) {
 fn whole_steps(args: &PathArgs, steps: &mut Vec<Step>) {
     for over in args.carriers() {
         let Some(bytes) = args.size else {
-            for aim in whole::AIMS {
+            for aim in AIMS {
                 let course = args.course(aim.rate_mbit, aim.rtt, aim.loss);
                 steps.push(Step::Whole(over, course, aim.bytes, Some(aim.wanted)));
             }

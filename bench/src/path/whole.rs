@@ -15,37 +15,6 @@ use crate::stage::Stage;
 
 const PAYLOAD_LIMIT: u16 = 1472;
 const NAME: &str = "whole";
-const MB: u64 = 1_000_000;
-
-/// A download, and the share of the erasure bound that it is to have.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Aim {
-    pub(super) rate_mbit: f64,
-    pub(super) rtt: Duration,
-    pub(super) loss: f64,
-    pub(super) bytes: u64,
-    pub(super) wanted: f64,
-}
-
-const fn aim(rate_mbit: f64, rtt_ms: u64, loss: f64, megabytes: u64, wanted: f64) -> Aim {
-    Aim {
-        rate_mbit,
-        rtt: Duration::from_millis(rtt_ms),
-        loss,
-        bytes: megabytes * MB,
-        wanted,
-    }
-}
-
-/// The downloads that the design names.
-pub(super) const AIMS: &[Aim] = &[
-    aim(100.0, 50, 0.0, 80, 0.92),
-    aim(100.0, 50, 0.01, 80, 0.92),
-    aim(100.0, 50, 0.1, 70, 0.90),
-    aim(100.0, 50, 0.3, 50, 0.84),
-    aim(50.0, 200, 0.02, 80, 0.88),
-    aim(500.0, 50, 0.01, 300, 0.85),
-];
 
 /// How a download went.
 #[derive(Debug, Serialize)]

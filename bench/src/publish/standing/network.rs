@@ -6,6 +6,7 @@ use super::super::collect::Collection;
 use super::super::fields::{loss, number, path, text};
 use super::super::paths::rows;
 use super::{Line, PERCENT, SECONDS, SHARE, Sense};
+use crate::path::AIMS;
 
 /// A part's rows of Columba.
 fn ours<'c>(collection: &'c Collection, part: &str) -> Vec<&'c Value> {
@@ -76,14 +77,8 @@ pub(super) fn path_lines(collection: &Collection) -> Vec<Line> {
 fn whole_lines(collection: &Collection) -> Vec<Line> {
     let rows = ours(collection, "whole");
     let mut lines = Vec::new();
-    for (rate, rtt, lost, megabytes, bound) in [
-        (100.0, 50.0, 0.0, 80.0, 0.92),
-        (100.0, 50.0, 0.01, 80.0, 0.92),
-        (100.0, 50.0, 0.1, 70.0, 0.90),
-        (100.0, 50.0, 0.3, 50.0, 0.84),
-        (50.0, 200.0, 0.02, 80.0, 0.88),
-        (500.0, 50.0, 0.01, 300.0, 0.85),
-    ] {
+    for aim in AIMS {
+        let (rate, rtt_ms, bytes) = (aim.rate_mbit, aim.rtt.as_millis(), aim.bytes);
         let is = |row: &Value, field, value: f64| {
             number(row, field).is_some_and(|seen| (seen - value).abs() < 1e-6)
         };
@@ -92,9 +87,9 @@ fn whole_lines(collection: &Collection) -> Vec<Line> {
             .copied()
             .filter(|row| {
                 is(row, "rate_mbit", rate)
-                    && is(row, "rtt_ms", rtt)
-                    && is(row, "loss", lost)
-                    && is(row, "bytes", megabytes * 1e6)
+                    && is(row, "rtt_ms", rtt_ms as f64)
+                    && is(row, "loss", aim.loss)
+                    && is(row, "bytes", bytes as f64)
             })
             .collect();
         let each: Vec<String> = here
@@ -104,11 +99,16 @@ fn whole_lines(collection: &Collection) -> Vec<Line> {
             .collect();
         let figure = worst(&here, "ratio", Sense::AtLeast);
         let figure = figure.map(|(figure, _)| (figure, each.join(", ")));
-        let aim = format!(
-            "whole download, {megabytes} MB, {rate} Mbit/s, {rtt} ms, {} %: of the bound",
-            lost * 100.0
+        let title = format!(
+            "whole download, {} MB, {rate} Mbit/s, {rtt_ms} ms, {} %: of the bound",
+            bytes / 1_000_000,
+            aim.loss * 100.0
         );
-        lines.push(Line::new(aim, (Sense::AtLeast, bound, SHARE), figure));
+        lines.push(Line::new(
+            title,
+            (Sense::AtLeast, aim.wanted, SHARE),
+            figure,
+        ));
     }
     lines
 }
