@@ -6,8 +6,9 @@ use columba_core::congestion::Algorithm;
 use columba_core::recovery::ecn::EcnState;
 use columba_loss_sim::Impairments;
 
+use crate::router::Router;
 use crate::scenarios::{base, setup, transfer_time};
-use crate::world::{Router, Setup, World, noise};
+use crate::world::{Setup, World, noise};
 
 const MB: usize = 1_000_000;
 const SECOND: Duration = Duration::from_secs(1);

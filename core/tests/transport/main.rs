@@ -15,6 +15,7 @@ mod files;
 mod goodput;
 mod known_bugs;
 mod monitor;
+mod router;
 mod scenarios;
 mod scenarios_bounds;
 mod scenarios_paths;

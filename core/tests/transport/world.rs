@@ -13,11 +13,12 @@ use columba_core::limits::MAX_TRAIN_BYTES;
 use columba_core::protection::Secrets;
 use columba_core::server::{AssociationConfig, Policy, SourceKey};
 use columba_core::units::{Ecn, Timestamp};
-use columba_loss_sim::{Direction, Impairments, Path, Payload};
+use columba_loss_sim::{Direction, Impairments, Path};
 
 pub(crate) use crate::files::noise;
 use crate::files::{Disk, Files};
 use crate::monitor::Monitor;
+use crate::router::{Datagram, Router};
 
 /// One client and its path.
 pub(crate) struct Peer {
@@ -47,47 +48,6 @@ pub(crate) struct Peer {
     pub(crate) router: Router,
 }
 
-/// What a router on the path does with the ECN field.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Router {
-    Honest,
-    /// Clears it.
-    Bleaches,
-    /// Marks every packet that can be.
-    MarksAll,
-    /// Drops what isn't Not-ECT.
-    BlackHole,
-}
-
-/// A datagram under way, with the one field of its IP header that matters.
-#[derive(Debug, Clone)]
-pub(crate) struct Datagram {
-    bytes: Vec<u8>,
-    ecn: Ecn,
-}
-
-impl Payload for Datagram {
-    fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes
-    }
-
-    fn truncate(&mut self, len: usize) {
-        self.bytes.truncate(len);
-    }
-
-    fn mark_congestion_experienced(&mut self) -> bool {
-        let capable = self.ecn != Ecn::NotEct;
-        if capable {
-            self.ecn = Ecn::Ce;
-        }
-        capable
-    }
-}
-
 impl Peer {
     /// Drops those of the next datagrams, of both directions together, whose bit is set.
     pub(crate) fn drop_next(&mut self, bitmap: u64) {
@@ -108,11 +68,8 @@ impl Peer {
         }
         let marked = ecn != Ecn::NotEct;
         self.marked += u64::from(marked);
-        let ecn = match self.router {
-            Router::BlackHole if marked => return,
-            Router::Bleaches => Ecn::NotEct,
-            Router::MarksAll if marked => Ecn::Ce,
-            Router::Honest | Router::MarksAll | Router::BlackHole => ecn,
+        let Some(ecn) = self.router.pass(ecn) else {
+            return;
         };
         let packet = Datagram { bytes, ecn };
         self.path.push(direction, now.as_nanos(), packet);
