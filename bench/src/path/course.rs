@@ -43,6 +43,19 @@ pub(crate) struct Course {
 }
 
 impl Course {
+    /// A clean path of 10 Mbit/s and 50 ms.
+    #[cfg(test)]
+    pub(crate) const fn clean_10_mbit() -> Self {
+        Self {
+            rate_mbit: 10.0,
+            rtt: Duration::from_millis(50),
+            loss: 0.0,
+            queue_bdp: 1.0,
+            reorder: None,
+            seed: 1,
+        }
+    }
+
     pub(crate) fn erasure_bound_mbit(&self) -> f64 {
         erasure_bound_mbit(self.rate_mbit, self.loss)
     }

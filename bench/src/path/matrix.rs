@@ -206,14 +206,7 @@ mod tests {
 
     #[test]
     fn the_steady_part_begins_at_the_fifth_second() {
-        let course = Course {
-            rate_mbit: 10.0,
-            rtt: Duration::from_millis(50),
-            loss: 0.0,
-            queue_bdp: 1.0,
-            reorder: None,
-            seed: 1,
-        };
+        let course = Course::clean_10_mbit();
         let mut samples = Samples::default();
         // A second of nothing, five of half the bound, five of all of it.
         for (at, bytes) in [

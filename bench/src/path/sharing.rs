@@ -236,14 +236,7 @@ mod tests {
             }
             samples
         };
-        let course = Course {
-            rate_mbit: 10.0,
-            rtt: Duration::from_millis(50),
-            loss: 0.0,
-            queue_bdp: 1.0,
-            reorder: None,
-            seed: 1,
-        };
+        let course = Course::clean_10_mbit();
         let case = Case::LateComer(Duration::from_secs(1));
         let row = compare(case, Over::Relay, &course, &[flow(6), flow(2)]);
         assert!((row.total_mbit - 8.0).abs() < 1e-6, "{row:?}");
