@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures everything that docs/BENCHMARKS.md tells of, keeps the rows below bench/runs/ and writes the report anew.
 #
-#   bench/everything.sh              all steps, about 45 minutes; as root also the links and TCP
+#   bench/everything.sh              all steps, about 55 minutes; as root also the links and TCP
 #   bench/everything.sh --list       the steps, with about how long each takes
 #   bench/everything.sh path many    these steps only, then the report
 #   bench/everything.sh report       the report alone
@@ -17,6 +17,7 @@ steps=(
     "quick          1 min   the short comparison"
     "bulk           2 min   sinks, several files, several clients, a longer file"
     "path          14 min   lossy paths, whole downloads, reordering, small files, sharing: the usual set"
+    "path-repeated 10 min   Columba on each path three times; whole downloads over link and relay"
     "path-relay     3 min   one flow over the relay, 50 ms"
     "path-bbr       3 min   quinn and s2n-quic with BBR"
     "chat           4 min   chat beside Redis and NATS, pipelined and one at a time"
@@ -110,6 +111,10 @@ step_bulk() {
     keep bulk-disk bulk --sink disk --with-limit --mib 512 --runs 5
 }
 step_path() { keep path path; }
+step_path-repeated() {
+    keep path-repeated path --part matrix,reorder --rows columba --runs 3
+    keep path-whole path --part whole --over link,relay --runs 3
+}
 step_path-relay() { keep path-relay path --part matrix --over relay --rtt 50ms; }
 step_path-bbr() { keep path-bbr path --part matrix --rows quinn-bbr,s2n-quic-bbr; }
 step_chat() {

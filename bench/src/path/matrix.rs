@@ -26,7 +26,7 @@ pub(super) struct Row {
     /// From the fifth second on; 0 where nothing came.
     pub(super) goodput_mbit: f64,
     erasure_bound_mbit: f64,
-    ratio: f64,
+    pub(super) ratio: f64,
     /// From the start of the client's process on, with its control connection.
     whole_mbit: f64,
     whole_ratio: f64,

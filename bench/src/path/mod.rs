@@ -1,9 +1,10 @@
 //! What a path lets through: goodput beside the erasure bound, whole downloads, reordering, small files, and how flows
 //! share it.
 //!
-//! `plan` says what is measured when, `aims` what whole downloads are to reach. `matrix` measures one flow on a path, `whole` downloads from their first packet to
-//! their verified end, `sharing` several flows at once. `course` is the path, over the simulator's relay or its packet-level
-//! link; `columba`, `tcp` and `peers` are flows on it; `samples` is what had arrived when.
+//! `plan` says what is measured when, `repeated` how often, `aims` what whole downloads are to reach. `matrix` measures one
+//! flow on a path, `whole` downloads from their first packet to their verified end, `sharing` several flows at once. `course`
+//! is the path, over the simulator's relay or its packet-level link; `columba`, `tcp` and `peers` are flows on it; `samples` is
+//! what had arrived when.
 
 mod aims;
 mod columba;
@@ -11,6 +12,7 @@ mod course;
 mod matrix;
 mod peers;
 mod plan;
+mod repeated;
 mod samples;
 mod sharing;
 #[cfg(target_os = "linux")]
@@ -42,7 +44,7 @@ const EXAMPLES: &str = "\
 Examples:
   columba-bench path
   columba-bench path --part matrix --loss 0,5% --rtt 50ms --rate 100mbit --rows columba,tcp-bbr
-  columba-bench path --part whole --over relay
+  columba-bench path --part whole --over relay --runs 3
   columba-bench path --part whole --size 200M --rate 50mbit --rtt 100ms --loss 3%
   columba-bench path --part sharing --flows 2,16 --late 10s --loss 2%
   columba-bench path --part reorder,small-files
@@ -190,6 +192,9 @@ pub(crate) struct PathArgs {
     /// When the late-comer comes
     #[arg(long, value_name = "TIME", default_value = "8s", value_parser = time)]
     late: Duration,
+    /// Measure everything so many times, each with other losses, and keep the middle run
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=99))]
+    runs: u64,
     /// From this follows which packets are lost
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::aims::AIMS;
 use super::course::{Course, Over, Place};
+use super::repeated::{Repeated, Runs, repeat};
 use super::sharing::{self, Case};
 use super::{PathArgs, RowName, matrix, whole};
 use crate::progress::Progress;
@@ -64,7 +65,7 @@ impl Step {
             }
             Self::Sharing(case, ..) => case.estimate(),
         };
-        running + AROUND
+        (running + AROUND) * u32::try_from(args.runs).unwrap_or(u32::MAX)
     }
 
     pub(super) fn describe(&self) -> String {
@@ -115,36 +116,60 @@ impl Step {
         progress: &Progress,
     ) -> Result<()> {
         let quiet = Progress::new(true);
+        let (runs, json) = (args.runs, args.json);
         match self {
             Self::Flow(row, over, course) => {
-                let row = matrix::measure(*row, *over, course, args.watched(), progress)?;
-                saved.show(&row, args.json, || matrix::table_row(&row))
+                let measure =
+                    |course: &_| matrix::measure(*row, *over, course, args.watched(), progress);
+                let row = repeat(runs, course, |row| row.ratio, measure)?;
+                show(saved, json, &row, matrix::table_row)
             }
             Self::Whole(over, course, bytes, wanted) => {
-                let row = whole::one(*over, course, *bytes, *wanted, &quiet)?;
-                saved.show(&row, args.json, || whole::describe(&row))
+                let measure = |course: &_| whole::one(*over, course, *bytes, *wanted, &quiet);
+                let row = repeat(runs, course, |row| row.ratio, measure)?;
+                show(saved, json, &row, whole::describe)
             }
             Self::Reorder(row, over, course) => {
-                let row = reorder(args, *row, *over, course, progress)?;
-                saved.show(&row, args.json, || {
-                    let share = row
-                        .clean_share
-                        .map_or_else(String::new, |share| format!(": {share:.3} of it"));
-                    format!(
-                        "{} a tenth {} ms late: {:.2} Mbit/s, clean {:.2} Mbit/s{share}",
-                        row.place, row.reorder_ms, row.goodput_mbit, row.clean_mbit,
-                    )
-                })
+                let measure = |course: &_| reorder(args, *row, *over, course, progress);
+                let share = |row: &ReorderRow| row.clean_share.unwrap_or(0.0);
+                let row = repeat(runs, course, share, measure)?;
+                show(saved, json, &row, ReorderRow::describe)
             }
             Self::SmallFiles(over, course, files, bytes) => {
-                let row = whole::small(*over, course, *files, *bytes, &quiet)?;
-                saved.show(&row, args.json, || whole::describe_small(&row))
+                let measure = |course: &_| whole::small(*over, course, *files, *bytes, &quiet);
+                let row = repeat(runs, course, |row| row.bulk_share, measure)?;
+                show(saved, json, &row, whole::describe_small)
             }
             Self::Sharing(case, over, course) => {
-                let row = case.measure(*over, course)?;
-                saved.show(&row, args.json, || sharing::describe(&row))
+                let measure = |course: &_| case.measure(*over, course);
+                let judged = |row: &sharing::Row| row.cubic_share.unwrap_or(row.jain);
+                let row = repeat(runs, course, judged, measure)?;
+                show(saved, json, &row, sharing::describe)
             }
         }
+    }
+}
+
+/// Shows and keeps a row.
+fn show<T: Serialize>(
+    saved: &mut Saved,
+    json: bool,
+    row: &Repeated<T>,
+    describe: fn(&T) -> String,
+) -> Result<()> {
+    let spread = || row.spread.map_or_else(String::new, Runs::describe);
+    saved.show(row, json, || describe(&row.row) + &spread())
+}
+
+impl ReorderRow {
+    fn describe(&self) -> String {
+        let share = self
+            .clean_share
+            .map_or_else(String::new, |share| format!(": {share:.3} of it"));
+        format!(
+            "{} a tenth {} ms late: {:.2} Mbit/s, clean {:.2} Mbit/s{share}",
+            self.place, self.reorder_ms, self.goodput_mbit, self.clean_mbit,
+        )
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Row {
     /// Of the erasure bound.
     ratio: f64,
     /// Jain's index in the last seconds.
-    jain: f64,
+    pub(super) jain: f64,
     /// The smallest and the largest flow's rate ÷ an equal share, in the last seconds.
     least_share: f64,
     largest_share: f64,
@@ -39,7 +39,7 @@ pub(super) struct Row {
     /// A late-comer's rate ÷ an equal share, in the last seconds.
     late_share: Option<f64>,
     /// What the CUBIC flow kept, of what both brought while both ran.
-    cubic_share: Option<f64>,
+    pub(super) cubic_share: Option<f64>,
 }
 
 /// What is measured.

@@ -27,7 +27,7 @@ pub(super) struct Row {
     seconds: f64,
     goodput_mbit: f64,
     erasure_bound_mbit: f64,
-    ratio: f64,
+    pub(super) ratio: f64,
     /// What the design asks of `ratio`; `null` for a download of one's own choice.
     wanted: Option<f64>,
 }
@@ -43,7 +43,7 @@ pub(super) struct SmallRow {
     files_per_second: f64,
     bulk_seconds: f64,
     /// Rate of the small files ÷ rate of the large one.
-    bulk_share: f64,
+    pub(super) bulk_share: f64,
 }
 
 /// Downloads one file of so many bytes.

@@ -66,6 +66,21 @@ pub(super) fn loss(row: &Value) -> String {
     format!("{} %", (percent * 1000.0).round() / 1000.0)
 }
 
+/// A figure that is the middle of several runs, and how far apart they were.
+pub(super) fn judged(row: &Value, name: &str, digits: usize) -> String {
+    let figure = shown(row, name, digits);
+    match (
+        number(row, "runs"),
+        number(row, "least"),
+        number(row, "most"),
+    ) {
+        (Some(_), Some(least), Some(most)) => {
+            format!("{figure} ({least:.digits$} to {most:.digits$})")
+        }
+        _ => figure,
+    }
+}
+
 /// The middle one of some values.
 pub(super) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let values: Vec<f64> = values.into_iter().collect();
@@ -89,6 +104,9 @@ mod tests {
             ("0.1 %".to_owned(), "100 Mbit/s, 50 ms".to_owned())
         );
         assert_eq!(name(&row), "**columba**");
+        assert_eq!(judged(&row, "loss", 3), "0.001");
+        let row = serde_json::json!({"ratio": 0.95, "runs": 3, "least": 0.9, "most": 0.951});
+        assert_eq!(judged(&row, "ratio", 2), "0.95 (0.90 to 0.95)");
         assert_eq!(median([3.0, 1.0, 2.0]), Some(2.0));
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::collect::Collection;
-use super::fields::{self, loss, name, number, percentage, shown, text};
+use super::fields::{self, judged, loss, name, number, percentage, shown, text};
 use super::plots;
 use super::table::Table;
 
@@ -55,7 +55,8 @@ pub(super) fn sections(collection: &Collection, plots: &Path) -> Result<String> 
         "\n## Lossy paths\n\n`columba-bench path`: server and client a process each, a path of one rate, round trip, loss \
          (each way) and queue (1 BDP) between them, packet by packet. *Link*: whole IP packets between two network \
          namespaces; *relay*: UDP through a proxy. *Bound*: link rate × (1 − loss) × the payload's share of a 1500-byte \
-         packet, 0.96; TCP has a larger share of its packets for payload, so it may have up to 1.006.\n{body}"
+         packet, 0.96; TCP has a larger share of its packets for payload, so it may have up to 1.006. Where a range stands beside \
+         a figure, it is the middle of several runs, each with other losses.\n{body}"
     ))
 }
 
@@ -155,7 +156,7 @@ fn details(rows: &[&Value]) -> String {
             loss(row),
             text(row, "over").to_owned(),
             shown(row, "goodput_mbit", 1),
-            shown(row, "ratio", 3),
+            judged(row, "ratio", 3),
             shown(row, "whole_ratio", 3),
             fields::scaled(row, "standing_queue_bdp", rtt, 1),
             percentage(row, "queue_drop_rate", 2),
@@ -186,7 +187,7 @@ fn whole(rows: &[&Value]) -> String {
             fields::scaled(row, "bytes", 1e-6, 0),
             shown(row, "seconds", 2),
             shown(row, "goodput_mbit", 1),
-            shown(row, "ratio", 3),
+            judged(row, "ratio", 3),
             shown(row, "wanted", 2),
             verdict.to_owned(),
         ]);
