@@ -82,7 +82,7 @@ impl Pacer {
         if had_none {
             self.credit = to_credit(self.quantum());
         }
-        self.credit = self.credit.min(self.capacity() + self.owed);
+        self.credit = self.credit.min(self.capacity().saturating_add(self.owed));
     }
 
     /// Tells the size of full datagrams, in bytes of UDP payload.
@@ -167,7 +167,7 @@ impl Pacer {
         let credit = refill.saturating_add(i128::from(self.credit));
         i64::try_from(credit)
             .unwrap_or(i64::MAX)
-            .min(self.capacity() + self.owed_at(now))
+            .min(self.capacity().saturating_add(self.owed_at(now)))
     }
 
     fn owed_at(&self, now: Timestamp) -> i64 {
