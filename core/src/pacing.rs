@@ -1,7 +1,8 @@
 //! Pacing: a token bucket that spreads packets over time in trains worth one system call.
 //!
 //! The bucket refills at the controller's pacing rate. It holds a little more than one send
-//! quantum, so that a timer that fires late costs no throughput.
+//! quantum. A sender that waited for it and was woken late, because its processor did something
+//! else, also gets what it missed: a rate that every late wake-up cuts would be taken for the path's.
 
 use crate::units::Timestamp;
 use std::time::Duration;
@@ -15,7 +16,17 @@ const QUANTUM_SPAN: Duration = Duration::from_millis(1);
 /// The bucket holds what the rate allows in this time, and at least two quanta.
 const BURST_SPAN: Duration = Duration::from_millis(2);
 
+/// Most lateness that is worth making up for, on any path.
+const MAX_LATENESS: Duration = Duration::from_millis(50);
+
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
+
+/// How late a sender may be without losing anything: half a round trip, which a queue of one
+/// bandwidth-delay product takes easily, and not too long.
+#[must_use]
+pub fn most_lateness(smoothed_rtt: Duration) -> Duration {
+    (smoothed_rtt / 2).min(MAX_LATENESS)
+}
 
 /// Token bucket over UDP payload bytes.
 #[derive(Clone, Debug)]
@@ -27,6 +38,12 @@ pub struct Pacer {
     /// sending more than the budget.
     credit: i64,
     refilled: Timestamp,
+    /// When the sender, which waits for nothing else, wants to be woken.
+    awaited: Option<Timestamp>,
+    /// Most lateness that is made up for.
+    most_lateness: Duration,
+    /// What the bucket holds beyond its capacity, for lateness; gone once it is sent.
+    owed: i64,
 }
 
 impl Pacer {
@@ -38,6 +55,9 @@ impl Pacer {
             datagram_bytes,
             credit: 0,
             refilled: now,
+            awaited: None,
+            most_lateness: Duration::ZERO,
+            owed: 0,
         }
     }
 
@@ -54,6 +74,7 @@ impl Pacer {
         if rate == self.rate {
             return;
         }
+        self.owed = self.owed_at(now);
         self.credit = self.credit_at(now);
         self.refilled = self.refilled.max(now);
         let had_none = self.rate.is_none();
@@ -61,7 +82,7 @@ impl Pacer {
         if had_none {
             self.credit = to_credit(self.quantum());
         }
-        self.credit = self.credit.min(self.capacity());
+        self.credit = self.credit.min(self.capacity().saturating_add(self.owed));
     }
 
     /// Tells the size of full datagrams, in bytes of UDP payload.
@@ -95,6 +116,24 @@ impl Pacer {
         }
         self.credit = self.credit_at(now).saturating_sub(to_credit(bytes));
         self.refilled = self.refilled.max(now);
+        self.owed = self.credit.saturating_sub(self.capacity()).max(0);
+        self.awaited = None;
+    }
+
+    /// The sender has data and a window for it, and waits for the bucket alone, `until` it is to be
+    /// woken; or for something else (`None`). If it comes back later than that, it is owed what it
+    /// could have sent meanwhile.
+    ///
+    /// What is missed beyond `most_lateness` is lost: a host that was away for long would come back
+    /// with a burst that no queue holds.
+    pub fn wait(&mut self, now: Timestamp, until: Option<Timestamp>, most_lateness: Duration) {
+        if until.is_some_and(|until| until <= now) {
+            // Just woken: what it is owed is still to be sent.
+            return;
+        }
+        self.owed = self.owed_at(now);
+        self.awaited = until;
+        self.most_lateness = most_lateness;
     }
 
     /// When [`budget`](Self::budget) will reach `want_bytes` (or the most the bucket holds, if
@@ -128,7 +167,15 @@ impl Pacer {
         let credit = refill.saturating_add(i128::from(self.credit));
         i64::try_from(credit)
             .unwrap_or(i64::MAX)
-            .min(self.capacity())
+            .min(self.capacity().saturating_add(self.owed_at(now)))
+    }
+
+    fn owed_at(&self, now: Timestamp) -> i64 {
+        let (Some(rate), Some(awaited)) = (self.rate, self.awaited) else {
+            return self.owed;
+        };
+        let late = (now - awaited).min(self.most_lateness);
+        self.owed.max(to_credit(bytes_in(rate, late)))
     }
 }
 
@@ -219,6 +266,52 @@ mod tests {
     #[test]
     fn idle_time_saves_no_more_than_the_burst() {
         let pacer = paced(MBIT_100);
+        assert_eq!(pacer.budget(at_micros(60_000_000)), 25_000);
+    }
+
+    /// A bucket that is empty at 0, for a sender that wants to be woken after a millisecond.
+    fn waiting(most_lateness: Duration) -> Pacer {
+        let mut pacer = paced(MBIT_100);
+        pacer.on_sent(Timestamp::ZERO, pacer.budget(Timestamp::ZERO));
+        let release = pacer.next_release(Timestamp::ZERO, pacer.quantum());
+        assert_eq!(release, at_micros(1_000));
+        pacer.wait(Timestamp::ZERO, Some(release), most_lateness);
+        pacer
+    }
+
+    #[test]
+    fn who_is_woken_late_gets_what_was_missed() {
+        let mut pacer = waiting(Duration::from_millis(20));
+        let late = at_micros(16_000);
+        assert_eq!(pacer.budget(late), 200_000);
+        // In several trains, whatever happens in between, but only once.
+        pacer.wait(late, Some(late), Duration::from_millis(20));
+        pacer.on_sent(late, 50_000);
+        assert_eq!(pacer.budget(late), 150_000);
+        // At another rate, too, though the usual burst is smaller then.
+        pacer.set_rate(late, Some(MBIT_100 / 2));
+        assert_eq!(pacer.budget(late), 137_500);
+        pacer.on_sent(late, 137_500);
+        assert_eq!(pacer.budget(late), 0);
+        assert_eq!(pacer.budget(at_micros(60_000_000)), 12_500);
+    }
+
+    #[test]
+    fn lateness_is_bounded() {
+        let pacer = waiting(Duration::from_millis(20));
+        // The burst of an idle sender, and 20 ms.
+        assert_eq!(pacer.budget(at_micros(60_000_000)), 275_000);
+        assert_eq!(
+            most_lateness(Duration::from_millis(60)),
+            Duration::from_millis(30)
+        );
+        assert_eq!(most_lateness(Duration::from_secs(1)), MAX_LATENESS);
+    }
+
+    #[test]
+    fn who_waits_for_a_window_is_not_late() {
+        let mut pacer = waiting(Duration::from_millis(20));
+        pacer.wait(at_micros(500), None, Duration::from_millis(20));
         assert_eq!(pacer.budget(at_micros(60_000_000)), 25_000);
     }
 

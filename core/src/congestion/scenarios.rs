@@ -305,3 +305,35 @@ fn short_paths_with_loss_are_not_stuck() {
         assert!(figures.report.drop_share < 0.03);
     }
 }
+
+/// Both hosts run something else now and then, as where more programs than processors want to run.
+#[test]
+fn bbr_keeps_its_rate_on_busy_hosts() {
+    for (running_ms, away_ms, rtt_ms, loss, floor) in [
+        (50, 2, 50, 0.0, 0.95),
+        (50, 2, 50, 0.3, 0.93),
+        (20, 4, 50, 0.0, 0.90),
+        (20, 4, 50, 0.1, 0.88),
+        (20, 4, 50, 0.3, 0.82),
+        (20, 4, 200, 0.3, 0.90),
+        // Away nearly half of the time.
+        (10, 8, 50, 0.0, 0.85),
+        (10, 8, 50, 0.3, 0.55),
+        (10, 8, 200, 0.02, 0.90),
+        (10, 8, 20, 0.01, 0.65),
+        (20, 20, 200, 0.02, 0.80),
+    ] {
+        for seed in [1, 2, 3, 4] {
+            let mut scenario = bbr(mbit(100), rtt_ms, loss);
+            let (running, away) = (running_ms, away_ms);
+            scenario.stalls = Some((Duration::from_millis(running), Duration::from_millis(away)));
+            scenario.seed = seed;
+            let name = format!(
+                "{running} ms on, {away} ms off, {rtt_ms} ms, {} %",
+                loss * 100.0
+            );
+            let figures = run(&name, &scenario);
+            assert!(figures.efficiency > floor, "{name}, seed {seed}");
+        }
+    }
+}

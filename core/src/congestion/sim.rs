@@ -31,6 +31,8 @@ pub(super) struct Scenario {
     pub(super) loss_first: bool,
     /// Uniformly distributed extra delay; packets keep their order.
     pub(super) jitter: Duration,
+    /// Mean times for which the sender's and the receiver's hosts run, and then run something else.
+    pub(super) stalls: Option<(Duration, Duration)>,
     /// Rate in bytes per second and burst in bytes of a policer in front of the queue.
     pub(super) policer: Option<(u64, u64)>,
     pub(super) flows: Vec<FlowSetup>,
@@ -64,6 +66,7 @@ impl Scenario {
             ack_loss: 0.0,
             loss_first: false,
             jitter: Duration::ZERO,
+            stalls: None,
             policer: None,
             flows: vec![FlowSetup {
                 algorithm,
@@ -168,6 +171,20 @@ enum Event {
     Look,
 }
 
+/// Whose processor it is.
+#[derive(Clone, Copy)]
+enum Host {
+    Sender(usize),
+    Receiver(usize),
+}
+
+/// A stretch of time in which a host runs, or is away for something else.
+#[derive(Clone, Copy)]
+struct Shift {
+    away: bool,
+    ends: Timestamp,
+}
+
 struct Sim<'a> {
     scenario: &'a Scenario,
     now: Timestamp,
@@ -178,6 +195,8 @@ struct Sim<'a> {
     tokens: f64,
     tokens_at: Timestamp,
     flows: Vec<Flow>,
+    /// Of each flow's sender and receiver.
+    shifts: Vec<Shift>,
     report: Report,
     delivered: Vec<u64>,
     counts: Counts,
@@ -219,6 +238,13 @@ impl<'a> Sim<'a> {
                 ..Report::default()
             },
             delivered: vec![0; flows.len()],
+            shifts: vec![
+                Shift {
+                    away: false,
+                    ends: start,
+                };
+                2 * flows.len()
+            ],
             flows,
             counts: Counts::default(),
         };
@@ -244,7 +270,10 @@ impl<'a> Sim<'a> {
             self.now = at;
             match event {
                 Event::Dequeued => self.dequeued(),
-                Event::Arrived { flow, packet } => self.arrived(flow, packet),
+                Event::Arrived { flow, packet } => match self.stalled(Host::Receiver(flow)) {
+                    Some(until) => self.schedule(until, event),
+                    None => self.arrived(flow, packet),
+                },
                 Event::AckDue { flow, armed } => {
                     if self.flows[flow].ack_timer == armed {
                         self.acknowledge(flow);
@@ -254,12 +283,15 @@ impl<'a> Sim<'a> {
                     flow,
                     received,
                     held,
-                } => self.acked(flow, received, held),
-                Event::Wake { flow } => {
-                    if self.flows[flow].next_wake <= at {
-                        self.work(flow);
-                    }
-                }
+                } => match self.stalled(Host::Sender(flow)) {
+                    Some(until) => self.schedule(until, event),
+                    None => self.acked(flow, received, held),
+                },
+                Event::Wake { flow } => match self.stalled(Host::Sender(flow)) {
+                    Some(until) => self.schedule(until, event),
+                    None if self.flows[flow].next_wake <= at => self.work(flow),
+                    None => {}
+                },
                 Event::Look => self.look(),
             }
         }
@@ -288,6 +320,26 @@ impl<'a> Sim<'a> {
         self.report.cwnd = self.flows[0].controller.cwnd();
         self.report.pacing_rate = self.flows[0].controller.pacing_rate();
         self.report
+    }
+
+    /// Until when a host runs something else, if it does.
+    fn stalled(&mut self, host: Host) -> Option<Timestamp> {
+        let (running, away) = self.scenario.stalls?;
+        let index = match host {
+            Host::Sender(flow) => 2 * flow,
+            Host::Receiver(flow) => 2 * flow + 1,
+        };
+        while self.shifts[index].ends <= self.now {
+            let shift = self.shifts[index];
+            let mean = if shift.away { running } else { away };
+            let length = mean.mul_f64(-self.random.unit().max(1e-9).ln());
+            self.shifts[index] = Shift {
+                away: !shift.away,
+                ends: shift.ends + length,
+            };
+        }
+        let shift = self.shifts[index];
+        shift.away.then_some(shift.ends)
     }
 
     fn look(&mut self) {

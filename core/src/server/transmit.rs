@@ -18,7 +18,7 @@ use crate::congestion::{CongestionController, UNPACED_RTT};
 use crate::endpoint::{Outgoing, ServerEvent};
 use crate::error::StreamEnd;
 use crate::limits::{MAX_TRAIN_BYTES, MAX_TRAIN_SEGMENTS};
-use crate::pacing::Pacer;
+use crate::pacing::{Pacer, most_lateness};
 use crate::packet_number::low_half;
 use crate::recovery::sent_packets::{Content, State};
 use crate::units::Timestamp;
@@ -78,9 +78,15 @@ impl ServerAssociation {
     }
 
     /// When pacing lets the next packet go, if pacing is all that holds it back.
-    pub(crate) fn pacing_release(&self, now: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn pacing_release(&mut self, now: Timestamp) -> Option<Timestamp> {
         let open = self.is_established() && self.wants_to_send() && self.window_room() > 0;
-        open.then(|| self.paced_until(now))
+        let release = open.then(|| self.paced_until(now));
+        let most = most_lateness(self.rtt.srtt());
+        self.pacer.wait(now, release, most);
+        if let Some(limiter) = &mut self.limiter {
+            limiter.wait(now, release, most);
+        }
+        release
     }
 
     pub(super) fn paced_until(&self, now: Timestamp) -> Timestamp {

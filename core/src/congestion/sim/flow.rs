@@ -3,7 +3,7 @@
 use super::FlowSetup;
 use crate::congestion::delivery_rate::{DeliveryRate, Snapshot};
 use crate::congestion::{AckEvent, CongestionController, Controller, LossEvent};
-use crate::pacing::Pacer;
+use crate::pacing::{Pacer, most_lateness};
 use crate::recovery::rtt::RttEstimator;
 use crate::units::Timestamp;
 use std::collections::BTreeSet;
@@ -116,14 +116,19 @@ impl Flow {
         packet
     }
 
-    pub(super) fn wake_time(&self, now: Timestamp, datagram: u64) -> Timestamp {
+    pub(super) fn wake_time(&mut self, now: Timestamp, datagram: u64) -> Timestamp {
         let mut wake = Timestamp::MAX;
         if self.in_flight + datagram <= self.controller.cwnd() {
             let want = self.pacer.quantum().max(datagram);
             wake = self.pacer.next_release(now, want);
             if self.offered(now, datagram) < datagram {
                 wake = now + Duration::from_millis(1);
+            } else {
+                let most = most_lateness(self.rtt.srtt());
+                self.pacer.wait(now, Some(wake), most);
             }
+        } else {
+            self.pacer.wait(now, None, Duration::ZERO);
         }
         if let Some(first) = self.outstanding.first() {
             wake = wake.min(self.last_progress + self.timeout());
