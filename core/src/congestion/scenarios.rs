@@ -337,3 +337,20 @@ fn bbr_keeps_its_rate_on_busy_hosts() {
         }
     }
 }
+
+/// Flows of a server look at the path together, with half a window, every five seconds: not those that are starting.
+#[test]
+fn bbr_starts_as_fast_across_a_common_look() {
+    for start_ms in [3_400, 4_000, 4_400, 4_800] {
+        for seed in [1, 2, 3] {
+            let mut scenario = bbr(mbit(100), 200, 0.3);
+            scenario.flows[0].start = Duration::from_millis(start_ms);
+            scenario.seed = seed;
+            let report = scenario.run();
+            let from = usize::try_from(start_ms).unwrap() + 3_500;
+            let share = report.rate_between(0, from, from + 3_000) / (mbit(100) as f64 * 0.7);
+            println!("start at {start_ms} ms, seed {seed}: {share:.3} of the bound after 3.5 s");
+            assert!(share > 0.75, "start at {start_ms} ms, seed {seed}");
+        }
+    }
+}

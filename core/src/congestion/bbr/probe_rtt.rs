@@ -72,7 +72,8 @@ impl Bbr {
         let due = self.queue.is_stale(ack.now)
             || self.is_floor_suspicious(ack.now)
             || self.share.is_contested();
-        if !due || self.state == State::ProbeRtt {
+        // Startup looks for more, and would take a look at less for the end of the path.
+        if !due || !self.filled_pipe || self.state == State::ProbeRtt {
             return;
         }
         if ack.app_limited || self.unpaced.window().is_some() {
@@ -113,11 +114,7 @@ impl Bbr {
         let clean = self.recent_loss < CLEAN_LOSS;
         self.queue
             .replace_min_rtt(ack.now, self.probe_rtt.measured, clean);
-        if self.filled_pipe {
-            self.start_probe_bw(Phase::Cruise, ack);
-        } else {
-            self.enter(State::Startup);
-        }
+        self.start_probe_bw(Phase::Cruise, ack);
     }
 
     pub(super) fn probe_rtt_window(&self) -> u64 {
