@@ -17,12 +17,14 @@ impl Reactor<'_> {
             return Ok(());
         }
         self.link.advance(now, self.poll.registry());
+        if self.link.take_heard() {
+            self.heard_at = now;
+            self.pinged = false;
+        }
         loop {
             match self.link.next_frame() {
                 Ok(Some(frame)) => {
                     let heard = Heard::from(frame);
-                    self.heard_at = now;
-                    self.pinged = false;
                     self.on_heard(now, heard)?;
                 }
                 Ok(None) => break,
