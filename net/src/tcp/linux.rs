@@ -13,42 +13,31 @@ use rustix::net::sockopt;
 use super::TcpReport;
 use crate::option::set_option;
 
-/// Of linux/tcp.h, since Linux 6.15: bounds of the retransmission timeout and of how long an
-/// acknowledgement is held back.
+/// Bounds of the retransmission timeout: of linux/tcp.h, since Linux 6.15.
 const TCP_RTO_MAX_MS: c_int = 44;
 const TCP_RTO_MIN_US: c_int = 45;
-const TCP_DELACK_MAX_US: c_int = 46;
 
 /// The least the kernel takes.
 const RTO_MAX_MS: c_int = 1_000;
-/// Above what peers commonly hold acknowledgements back.
+/// What it adds to the round trip at least, 200 ms by default: above the 40 ms for which peers
+/// commonly hold an acknowledgement back.
 const RTO_MIN_US: c_int = 50_000;
-const DELACK_MAX_US: c_int = 20_000;
 
 /// A bounded timeout would make the kernel give up after some 15 s (it counts repetitions): it is to
 /// be patient for longer than those who use the connection.
 const GIVE_UP_AFTER_MS: u32 = 120_000;
 
+/// Linear timeouts of thin streams and shorter delays of acknowledgements were tried, and did nothing
+/// beside these.
 pub(super) fn tune(tcp: &TcpStream) {
-    let options = [
-        ("TCP_RTO_MAX_MS", set(tcp, TCP_RTO_MAX_MS, RTO_MAX_MS)),
-        ("TCP_RTO_MIN_US", set(tcp, TCP_RTO_MIN_US, RTO_MIN_US)),
-        (
-            "TCP_DELACK_MAX_US",
-            set(tcp, TCP_DELACK_MAX_US, DELACK_MAX_US),
-        ),
-        (
-            "TCP_THIN_LINEAR_TIMEOUTS",
-            sockopt::set_tcp_thin_linear_timeouts(tcp, true).map_err(io::Error::from),
-        ),
-        (
-            "TCP_USER_TIMEOUT",
-            sockopt::set_tcp_user_timeout(tcp, GIVE_UP_AFTER_MS).map_err(io::Error::from),
-        ),
-    ];
-    for (option, result) in options {
-        if let Err(error) = result {
-            tracing::trace!(option, %error, "TCP stays as it is");
+    // Not without the patience.
+    if let Err(error) = sockopt::set_tcp_user_timeout(tcp, GIVE_UP_AFTER_MS) {
+        tracing::trace!(%error, "TCP_USER_TIMEOUT stays as it is");
+        return;
+    }
+    for (option, value) in [(TCP_RTO_MAX_MS, RTO_MAX_MS), (TCP_RTO_MIN_US, RTO_MIN_US)] {
+        if let Err(error) = set(tcp, option, value) {
+            tracing::trace!(option, %error, "a TCP timeout stays as it is");
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A control connection sends little: fast retransmit has nothing to go by, and each loss waits for
 //! a timer that is 200 ms above the round trip on Linux and doubles up to two minutes. With [`tune`]
-//! the timer follows the round trip, stays as it is for some repetitions (thin streams, as the kernel
-//! calls them) and never exceeds a second. What a system does not have is left out.
+//! the timer is nearer to the round trip and never exceeds a second, a listener's for the answers to
+//! SYNs neither. What a system does not have is left out.
 
 #[cfg(all(target_os = "linux", not(feature = "portable-io")))]
 mod linux;

@@ -306,7 +306,7 @@ impl Link {
                 }
             }
             State::Racing(racing) => self.on_racing(now, registry, racing),
-            State::Trying(winner) => self.on_trying(now, registry, winner, Ok(())),
+            State::Trying(winner) => self.on_trying(now, registry, winner),
             State::Up(stream) => self.on_up(stream),
             State::Down => {}
         }

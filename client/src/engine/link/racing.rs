@@ -243,8 +243,9 @@ impl Link {
             race,
         });
         let introduced = self.introduce(&mut winner.stream);
-        // What came together with the end of the handshake is here already.
-        self.on_trying(now, registry, winner, introduced);
+        // Whoever waits hears of a first contact before the answer, which may be here already.
+        self.more_to_read = true;
+        self.on_moved(now, registry, winner, introduced);
     }
 
     /// The round goes on with what was not tried yet.

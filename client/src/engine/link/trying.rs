@@ -109,9 +109,18 @@ impl Link {
         now: Timestamp,
         registry: &Registry,
         mut winner: Box<Winner>,
-        introduced: Result<(), ControlError>,
     ) {
-        let moved = introduced.and_then(|()| self.await_answer(&mut winner.stream));
+        let moved = self.await_answer(&mut winner.stream);
+        self.on_moved(now, registry, winner, moved);
+    }
+
+    pub(super) fn on_moved(
+        &mut self,
+        now: Timestamp,
+        registry: &Registry,
+        winner: Box<Winner>,
+        moved: Result<(), ControlError>,
+    ) {
         let failure = match moved {
             Ok(()) if now < winner.deadline(self) => {
                 self.state = State::Trying(winner);

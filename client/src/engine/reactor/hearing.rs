@@ -108,6 +108,7 @@ impl Reactor<'_> {
 
     fn on_welcome(&mut self, now: Timestamp, welcome: Welcomed) -> Result<(), ClientError> {
         self.link.set_up();
+        tracing::debug!(software = %welcome.software, "welcome");
         self.comebacks.on_up(now);
         self.attempts = 0;
         self.name.clone_from(&welcome.name);
@@ -193,6 +194,7 @@ impl Reactor<'_> {
             Heard::Grant(grant) => {
                 if let Some(peer) = self.link.peer {
                     let rtt = self.link.connect_rtt;
+                    tracing::debug!(?rtt, "an association is granted");
                     let registry = self.poll.registry();
                     self.transfers.on_grant(now, &grant, peer, rtt, registry);
                 }
