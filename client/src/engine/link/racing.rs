@@ -12,7 +12,8 @@ use mio::{Interest, Registry};
 use super::race::{AttemptId, Begun, Race};
 use super::{ADDRESS_FOR, Link, MAX_QUEUED_BYTES, State};
 
-/// TCP sends a SYN again after a second: who is connected later does not know its round trip.
+/// TCP sends a SYN again after a second: a round trip that seems longer may be that of the first SYN
+/// to the answer to the second.
 const SYN_RESENT_AFTER: Duration = Duration::from_secs(1);
 
 /// All that is under way to connect.
@@ -104,9 +105,9 @@ impl Attempt {
     fn note_round_trip(&mut self, now: Timestamp, race: &mut Race) {
         let age = now - self.since;
         let report = self.stream.tcp_report();
-        let told = report.and_then(|report| report.rtt);
-        self.rtt = told.or((age < SYN_RESENT_AFTER).then_some(age));
-        let resent = report.map_or(self.rtt.is_none(), |report| report.resent > 0);
+        let resent = report.map_or(age >= SYN_RESENT_AFTER, |report| report.resent > 0);
+        let told = report.and_then(|report| report.rtt).unwrap_or(age);
+        self.rtt = (!resent || told < SYN_RESENT_AFTER).then_some(told);
         race.on_connected(now, self.id, self.rtt, resent);
         tracing::debug!(address = %self.address, after = ?age, rtt = ?self.rtt, resent, "connected");
     }
@@ -151,7 +152,10 @@ impl Link {
             let failure = match attempt.progress(now, &mut racing.race) {
                 Ok(Progress { won: true, .. }) => {
                     let Racing { race, mut attempts } = *racing;
-                    self.on_won(now, registry, attempts.swap_remove(index), race);
+                    let others = attempts.iter().filter_map(|attempt| attempt.rtt).min();
+                    let winner = attempts.swap_remove(index);
+                    self.connect_rtt = winner.rtt.or(others);
+                    self.on_won(now, registry, winner, race);
                     return;
                 }
                 Ok(Progress { more, .. }) if now < self.attempt_deadline(attempt.since) => {
@@ -234,7 +238,6 @@ impl Link {
     fn on_won(&mut self, now: Timestamp, registry: &Registry, attempt: Attempt, race: Race) {
         self.decoder = attempt.decoder;
         self.peer = Some(attempt.address);
-        self.connect_rtt = attempt.rtt;
         let mut winner = Box::new(Winner {
             stream: attempt.stream,
             address: attempt.address,
