@@ -5,6 +5,7 @@
 //! | [`clock`] | the only clock; core gets its `now` from here |
 //! | [`timer`] | a deadline in the poll that is precise to well below epoll's millisecond |
 //! | [`udp`] | whole trains of datagrams, out and in, with one system call each |
+//! | [`tcp`] | what TCP is told, and asked, where packets are lost |
 //! | [`socket`] | how sockets are made: dual stack, buffers, TCP and UDP on one port |
 //! | [`identity`] | Ed25519 keys, their files and fingerprints |
 //! | [`tls`] | TLS 1.3 with raw public keys |
@@ -18,8 +19,11 @@
 pub mod clock;
 pub mod control_stream;
 pub mod identity;
+#[cfg(all(target_os = "linux", not(feature = "portable-io")))]
+mod option;
 pub mod socket;
 mod source;
+pub mod tcp;
 pub mod timer;
 pub mod tls;
 pub mod udp;

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use crate::tcp;
 use crate::udp::{UdpOptions, UdpSocket};
 
 /// Connections that may wait to be accepted; the kernel caps it (`net.core.somaxconn`).
@@ -95,7 +96,9 @@ pub fn listen(addr: SocketAddr) -> io::Result<mio::net::TcpListener> {
     socket.set_reuse_address(true)?;
     socket.bind(&SockAddr::from(addr))?;
     socket.listen(LISTEN_BACKLOG)?;
-    Ok(mio::net::TcpListener::from_std(socket.into()))
+    let listener = mio::net::TcpListener::from_std(socket.into());
+    tcp::tune_listener(&listener);
+    Ok(listener)
 }
 
 pub(crate) fn new_udp(addr: SocketAddr) -> io::Result<Socket> {

@@ -50,8 +50,9 @@ pub const FRAME_BUDGET: usize = 64;
 /// Connections accepted in one turn of the loop.
 pub const ACCEPT_BUDGET: usize = 64;
 
-/// Connections that have not said Hello, from one address (loopback exempt).
-pub const MAX_STRANGERS_PER_ADDRESS: usize = 64;
+/// Connections that have not said Hello, from one address (loopback exempt): of many people behind one router, with
+/// up to six connections each while packets are lost.
+pub const MAX_STRANGERS_PER_ADDRESS: usize = 256;
 
 /// Connections that have not said Hello, from anywhere.
 pub const MAX_STRANGERS: usize = 4_096;

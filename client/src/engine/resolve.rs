@@ -26,7 +26,7 @@ pub(super) fn resolve(
                         addresses.push(address);
                     }
                 }
-                addresses
+                alternate(&addresses)
             });
             // Nobody waits any more when the engine has ended meanwhile.
             let _ = answer.send(addresses);
@@ -35,9 +35,41 @@ pub(super) fn resolve(
     Ok(answers)
 }
 
+/// The families in turn, beginning with the one the system prefers (RFC 8305, section 4): a family
+/// that leads nowhere costs one attempt.
+fn alternate(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let preferred = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<SocketAddr>, Vec<SocketAddr>) = addresses
+        .iter()
+        .partition(|address| address.is_ipv6() == preferred);
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut mixed = Vec::with_capacity(addresses.len());
+    while mixed.len() < addresses.len() {
+        mixed.extend(first.next());
+        mixed.extend(second.next());
+    }
+    mixed
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn families_take_turns() {
+        let addresses = |names: &[&str]| -> Vec<SocketAddr> {
+            names.iter().map(|name| name.parse().unwrap()).collect()
+        };
+        let found = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "1.1.1.2:1"]);
+        let mixed = addresses(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "1.1.1.2:1", "[::3]:1"]);
+        assert_eq!(alternate(&found), mixed);
+        let mixed = addresses(&["1.1.1.1:1", "[::1]:1", "[::2]:1"]);
+        assert_eq!(
+            alternate(&addresses(&["1.1.1.1:1", "[::1]:1", "[::2]:1"])),
+            mixed
+        );
+        assert_eq!(alternate(&[]), []);
+    }
 
     #[test]
     fn addresses_resolve_to_themselves() {

@@ -9,6 +9,7 @@
 )]
 
 mod chat;
+mod connecting;
 mod get;
 mod real;
 mod scripted;

@@ -65,6 +65,8 @@ pub struct Script {
     pub read_bytes: u64,
     /// Connections accepted so far.
     pub accepted: u64,
+    /// Hellos heard so far.
+    pub greeted: u64,
 }
 
 /// A running server. Dropping it stops it.
@@ -427,6 +429,7 @@ impl Server {
         };
         match frame {
             Frame::Hello(hello) => {
+                self.share.script.lock().unwrap().greeted += 1;
                 if let Some(code) = self.share.script.lock().unwrap().refuse {
                     reply(error(code, true, 0, "refused by the script"));
                     return false;

@@ -7,6 +7,10 @@ use crate::error::CloseReason;
 use crate::limits::{IDLE_TIMEOUT, MAX_BACKOFF};
 use crate::units::Timestamp;
 
+/// Repetitions of the handshake that wait no longer than the first: on a path that loses much, doubling from the start
+/// costs seconds, and a round trip is known from control.
+const STEADY_TRIES: u32 = 3;
+
 impl ClientAssociation {
     /// When [`Self::handle_timeout`] must be called next.
     #[must_use]
@@ -47,11 +51,7 @@ impl ClientAssociation {
             }
             Phase::Confirming if now >= self.repeat_at && self.cookies.is_empty() => {
                 self.tries += 1;
-                let wait = self
-                    .rtt
-                    .pto(Duration::ZERO)
-                    .saturating_mul(1 << self.tries.min(10));
-                self.repeat_at = now + wait.min(MAX_BACKOFF);
+                self.repeat_at = now + self.handshake_wait();
                 self.cookies.push_back(self.last_cookie);
             }
             Phase::Confirming | Phase::Open => {}
@@ -70,10 +70,13 @@ impl ClientAssociation {
 
     pub(super) fn schedule_syns(&mut self, now: Timestamp) {
         self.syns_left = 2;
-        let pto = self
-            .rtt
-            .pto(Duration::ZERO)
-            .saturating_mul(1 << self.tries.min(10));
-        self.repeat_at = now + pto.min(MAX_BACKOFF);
+        self.repeat_at = now + self.handshake_wait();
+    }
+
+    /// The probe timeout, doubled with each repetition after the first few.
+    fn handshake_wait(&self) -> Duration {
+        let doublings = self.tries.saturating_sub(STEADY_TRIES).min(10);
+        let wait = self.rtt.pto(Duration::ZERO).saturating_mul(1 << doublings);
+        wait.min(MAX_BACKOFF)
     }
 }

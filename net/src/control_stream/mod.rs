@@ -19,6 +19,7 @@ pub use queue::QueueError;
 
 use crate::identity::Fingerprint;
 use crate::source::forward_source;
+use crate::tcp::{self, TcpReport};
 use crate::tls::{self, ClientTls, PinCheck, PinMismatch, ServerTls};
 use crate::udp::normalise_address;
 use queue::{OutgoingQueue, WRITE_SLICES};
@@ -180,10 +181,7 @@ impl ControlStream {
     }
 
     fn new(tcp: TcpStream, channel: Channel, max_queued_bytes: usize) -> Self {
-        // Chat lines are small and wait for nobody.
-        if let Err(error) = tcp.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY stays off");
-        }
+        tcp::tune(&tcp);
         Self {
             tcp,
             channel,
@@ -210,6 +208,12 @@ impl ControlStream {
     /// The system cannot say.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.tcp.take_error()
+    }
+
+    /// What the kernel knows of the way to the peer; `None` where it does not tell.
+    #[must_use]
+    pub fn tcp_report(&self) -> Option<TcpReport> {
+        tcp::report(&self.tcp)
     }
 
     /// Whether this side speaks TLS.
@@ -402,14 +406,19 @@ impl ControlStream {
     /// The connection broke.
     pub fn flush(&mut self) -> Result<Flush, ControlError> {
         loop {
+            let may_send_data = self.may_send_data();
+            // Before the first write: the end of the handshake and what follows it share a segment.
+            if let Channel::Tls(session) = &mut self.channel
+                && may_send_data
+                && !self.queue.is_empty()
+            {
+                session.encrypt(&mut self.queue)?;
+            }
             if !self.write_out()? {
                 return Ok(Flush::Blocked);
             }
-            let may_send_data = self.may_send_data();
             match &mut self.channel {
-                Channel::Tls(session) if may_send_data && !self.queue.is_empty() => {
-                    session.encrypt(&mut self.queue)?;
-                }
+                Channel::Tls(_) if may_send_data && !self.queue.is_empty() => {}
                 Channel::Tls(session) if self.closing == Closing::Requested => {
                     self.closing = Closing::Announced;
                     if !session.is_handshaking() {

@@ -1,7 +1,6 @@
 //! UDP on Linux: `sendmsg` with segmentation offload, `recvmmsg` with receive offload, udp(7).
 //!
-//! The unsafe code of this crate is here and only here: four system calls and the addresses they
-//! fill in.
+//! The unsafe code here: three system calls and the addresses they fill in.
 #![expect(
     unsafe_code,
     reason = "no safe wrapper offers UDP_SEGMENT and UDP_GRO per message"
@@ -10,7 +9,7 @@
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::ptr;
 
 use columba_core::units::Ecn;
@@ -21,6 +20,7 @@ use super::batch::{Received, RecvBatch};
 use super::cmsg::{self, Control};
 use super::send::SendCall;
 use super::{Family, normalise_address};
+use crate::option::set_option;
 
 /// UDP_SEGMENT's `u16` and one `int` for ECN.
 const SEND_CONTROL_BYTES: usize = cmsg::space_for(&[2, 4]);
@@ -304,26 +304,6 @@ fn retry_interrupted(mut call: impl FnMut() -> c_int) -> io::Result<usize> {
         if error.kind() != io::ErrorKind::Interrupted {
             return Err(error);
         }
-    }
-}
-
-fn set_option(socket: &impl AsFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
-    #[expect(clippy::cast_possible_truncation, reason = "4 fits")]
-    const INT_BYTES: socklen_t = size_of::<c_int>() as socklen_t;
-    // SAFETY: the option's value is the `int` that pointer and length describe.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            level,
-            name,
-            (&raw const value).cast(),
-            INT_BYTES,
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
     }
 }
 

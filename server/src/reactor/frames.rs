@@ -98,6 +98,12 @@ impl Reactor {
                 self.drop_client(id);
                 false
             }
+            // Clients make several connections over a path that loses, and go on with the first.
+            Err(error @ StreamError::ClosedInHandshake) => {
+                tracing::debug!(client = %connection.address, %error, "a connection was given up");
+                self.drop_client(id);
+                false
+            }
             Err(error) => {
                 tracing::info!(client = %connection.address, %error, "a connection was refused");
                 // An alert may wait to be sent.

@@ -185,3 +185,25 @@ fn crowds_come_and_go_without_a_trace() {
         while alice.counter(&["clients"]) > 1 {}
     }
 }
+
+#[test]
+fn attempts_that_clients_give_up_count_for_nobody() {
+    let rig = Rig::new(Mode::Tls);
+    let mut alice = rig.join("alice");
+    let (joins, shed) = (alice.counter(&["joins"]), alice.counter(&["shed"]));
+    // More than may wait at once: each of them is forgotten when it ends.
+    for round in 0..600 {
+        let mut stream = TcpStream::connect(rig.server.address()).expect("it accepts");
+        if round % 2 == 0 {
+            // A TLS record that is not whole yet.
+            stream.write_all(&[0x16, 3, 1, 2, 0, 1]).expect("it reads");
+        }
+    }
+    while alice.counter(&["clients"]) > 1 {}
+    for counter in ["bad_frames", "refused", "too_fast"] {
+        assert_eq!(alice.counter(&[counter]), 0, "{counter}");
+    }
+    assert_eq!(alice.counter(&["joins"]), joins);
+    assert_eq!(alice.counter(&["shed"]), shed);
+    assert_eq!(alice.users(), ["alice"]);
+}

@@ -1,8 +1,11 @@
 //! The control connection: tries all addresses until one works, checks the key, moves frames.
 //!
 //! `Link` is a state machine on the engine's poll: `advance` after every event and at `deadline`.
-//! [`trying`] makes one connection out of addresses, TLS and trust; here is what goes on around it.
+//! [`race`] says which attempts to connect begin when, [`racing`] makes them, [`trying`] sees to it
+//! that the first one through is trusted and answered; here is what goes on around them.
 
+mod race;
+mod racing;
 mod trying;
 
 use std::collections::VecDeque;
@@ -19,6 +22,7 @@ use columba_net::identity::Fingerprint;
 use columba_net::tls::ClientTls;
 use mio::{Registry, Token};
 
+use self::racing::{Racing, Winner};
 use self::trying::prepare_tls;
 use super::message::Security;
 use super::pace::Pace;
@@ -52,17 +56,24 @@ enum State {
     Resolving(Receiver<io::Result<Vec<SocketAddr>>>),
     /// All addresses failed; the next round begins then.
     Pausing(Timestamp),
-    /// Connecting, in the TLS handshake, or waiting for the server's first frame.
-    Trying {
-        stream: Box<ControlStream>,
-        address: SocketAddr,
-        since: Timestamp,
-        connected: bool,
-    },
+    /// Connecting, or in the TLS handshake, several times perhaps.
+    Racing(Box<Racing>),
+    /// Waiting for the server's first frame.
+    Trying(Box<Winner>),
     /// The server has answered.
     Up(Box<ControlStream>),
     /// Given up, lost or closed.
     Down,
+}
+
+/// What a read brought.
+#[derive(Clone, Copy)]
+struct Read {
+    any: bool,
+    /// No event will tell that there is more.
+    more: bool,
+    /// The peer sends no more.
+    closed: bool,
 }
 
 /// The control connection.
@@ -76,13 +87,14 @@ pub(crate) struct Link {
     notify: Notify,
     state: State,
     addresses: Vec<SocketAddr>,
-    next_address: usize,
     pace: Pace,
     last_failure: String,
     /// Sent first on every new connection.
     greeting: Bytes,
     decoder: FrameDecoder,
     more_to_read: bool,
+    /// Something was read since it was last asked for.
+    heard: bool,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) connect_rtt: Option<Duration>,
     news: VecDeque<LinkNews>,
@@ -153,12 +165,12 @@ impl Link {
             notify,
             state,
             addresses: Vec::new(),
-            next_address: 0,
             pace,
             last_failure: "no answer".to_owned(),
             greeting: Bytes::new(),
             decoder: FrameDecoder::new(framing, Side::Server),
             more_to_read: false,
+            heard: false,
             peer: None,
             connect_rtt: None,
             news: VecDeque::new(),
@@ -201,16 +213,9 @@ impl Link {
         match &self.state {
             State::Resolving(_) => self.pace.give_up_at,
             State::Pausing(until) => Some(self.pace.give_up_at.map_or(*until, |at| at.min(*until))),
-            State::Trying { since, .. } => Some(self.attempt_deadline(*since)),
+            State::Racing(racing) => racing.deadline(self),
+            State::Trying(winner) => Some(winner.deadline(self)),
             State::Up(_) | State::Down => None,
-        }
-    }
-
-    pub(super) fn attempt_deadline(&self, since: Timestamp) -> Timestamp {
-        match self.pace.give_up_at {
-            Some(at) if self.addresses.len() > 1 => at.min(since + ADDRESS_FOR),
-            Some(at) => at,
-            None => since + ADDRESS_FOR,
         }
     }
 
@@ -229,8 +234,8 @@ impl Link {
     /// The server's first frame was a welcome.
     pub(crate) fn set_up(&mut self) {
         let state = std::mem::replace(&mut self.state, State::Down);
-        self.state = if let State::Trying { stream, .. } = state {
-            State::Up(stream)
+        self.state = if let State::Trying(winner) = state {
+            State::Up(winner.stream)
         } else {
             state
         };
@@ -254,7 +259,11 @@ impl Link {
     pub(crate) fn queued_bytes(&self) -> usize {
         match &self.state {
             State::Up(stream) => stream.queued_bytes(),
-            State::Resolving(_) | State::Pausing(_) | State::Trying { .. } | State::Down => 0,
+            State::Resolving(_)
+            | State::Pausing(_)
+            | State::Racing(_)
+            | State::Trying(_)
+            | State::Down => 0,
         }
     }
 
@@ -267,7 +276,11 @@ impl Link {
     pub(crate) fn close(&mut self) {
         match &mut self.state {
             State::Up(stream) => stream.close(),
-            State::Resolving(_) | State::Pausing(_) | State::Trying { .. } | State::Down => {
+            State::Resolving(_)
+            | State::Pausing(_)
+            | State::Racing(_)
+            | State::Trying(_)
+            | State::Down => {
                 self.state = State::Down;
             }
         }
@@ -287,17 +300,13 @@ impl Link {
                 if self.is_time_to_give_up(now) {
                     self.give_up();
                 } else if now >= until {
-                    self.try_next(now, registry);
+                    self.begin_round(now, registry);
                 } else {
                     self.state = State::Pausing(until);
                 }
             }
-            State::Trying {
-                stream,
-                address,
-                since,
-                connected,
-            } => self.on_trying(now, registry, stream, address, since, connected),
+            State::Racing(racing) => self.on_racing(now, registry, racing),
+            State::Trying(winner) => self.on_trying(now, registry, winner),
             State::Up(stream) => self.on_up(stream),
             State::Down => {}
         }
@@ -318,7 +327,7 @@ impl Link {
         stream: &mut ControlStream,
     ) -> Result<Option<&'static str>, ControlError> {
         use columba_net::control_stream::Flush;
-        let closed = self.read(stream)?;
+        let closed = self.read_frames(stream)?;
         let flushed = stream.flush()?;
         Ok(match flushed {
             Flush::Closed => Some("closed"),
@@ -329,14 +338,27 @@ impl Link {
         })
     }
 
-    /// Reads within the budget; whether the peer sends no more.
-    pub(super) fn read(&mut self, stream: &mut ControlStream) -> Result<bool, ControlError> {
-        let outcome = stream.read(self.decoder.sink(), READ_BUDGET_BYTES)?;
-        self.more_to_read = outcome.stop == ReadStop::BudgetSpent;
-        Ok(matches!(
-            outcome.stop,
-            ReadStop::PeerClosed | ReadStop::Truncated
-        ))
+    /// Reads frames within the budget; whether the peer sends no more.
+    fn read_frames(&mut self, stream: &mut ControlStream) -> Result<bool, ControlError> {
+        let read = Self::read(stream, &mut self.decoder)?;
+        self.more_to_read = read.more;
+        self.heard |= read.any;
+        Ok(read.closed)
+    }
+
+    /// Reads within the budget.
+    fn read(stream: &mut ControlStream, decoder: &mut FrameDecoder) -> Result<Read, ControlError> {
+        let outcome = stream.read(decoder.sink(), READ_BUDGET_BYTES)?;
+        Ok(Read {
+            any: outcome.bytes > 0,
+            more: outcome.stop == ReadStop::BudgetSpent,
+            closed: matches!(outcome.stop, ReadStop::PeerClosed | ReadStop::Truncated),
+        })
+    }
+
+    /// Whether anything came since this was last asked: a frame may take long to be whole.
+    pub(crate) fn take_heard(&mut self) -> bool {
+        std::mem::take(&mut self.heard)
     }
 
     /// The connection is of no use any more.

@@ -1,17 +1,18 @@
-//! One connection out of addresses, TLS and trust: each address in turn, until the server answers.
+//! From names to addresses, and from the first connection that is made to one that is trusted and
+//! that the server has answered.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
-use columba_core::control::{FrameDecoder, Side};
 use columba_core::units::Timestamp;
 use columba_net::control_stream::{ControlError, ControlStream};
 use columba_net::identity::Fingerprint;
 use columba_net::tls::{ClientTls, PinCheck, client_config};
-use mio::{Interest, Registry};
+use mio::Registry;
 
-use super::{Link, LinkNews, MAX_QUEUED_BYTES, State, plain_words};
+use super::racing::Winner;
+use super::{Link, LinkNews, State, plain_words};
 use crate::engine::message::{Security, Trust};
 use crate::engine::resolve::resolve;
 use crate::exit_code::ClientError;
@@ -28,8 +29,7 @@ impl Link {
         match answer.try_recv() {
             Ok(Ok(addresses)) => {
                 self.addresses = addresses;
-                self.next_address = 0;
-                self.try_next(now, registry);
+                self.begin_round(now, registry);
             }
             Ok(Err(error)) => {
                 self.last_failure = format!("its name has no address ({error})");
@@ -50,7 +50,6 @@ impl Link {
     }
 
     pub(super) fn pause(&mut self, now: Timestamp) {
-        self.next_address = 0;
         if self.pace.give_up_at.is_none() {
             // Whoever tries for hours may move to another network meanwhile.
             self.addresses.clear();
@@ -74,128 +73,78 @@ impl Link {
         });
     }
 
-    fn fail(&mut self, error: ClientError) {
+    pub(super) fn fail(&mut self, error: ClientError) {
         self.state = State::Down;
         self.news.push_back(LinkNews::Failed(error));
     }
 
-    /// Begins with the next address, or pauses when all were tried.
-    pub(super) fn try_next(&mut self, now: Timestamp, registry: &Registry) {
-        if self.addresses.is_empty() {
-            match resolve(&self.server, &self.notify) {
-                Ok(answer) => self.state = State::Resolving(answer),
-                Err(error) => {
-                    self.last_failure = error.to_string();
-                    self.pause(now);
-                }
-            }
-            return;
-        }
-        while let Some(&address) = self.addresses.get(self.next_address) {
-            self.next_address += 1;
-            match self.connect(address, registry) {
-                Ok(stream) => {
-                    self.state = State::Trying {
-                        stream: Box::new(stream),
-                        address,
-                        since: now,
-                        connected: false,
-                    };
-                    return;
-                }
-                Err(error) => self.last_failure = format!("{address}: {error}"),
+    pub(super) fn resolve_again(&mut self, now: Timestamp) {
+        match resolve(&self.server, &self.notify) {
+            Ok(answer) => self.state = State::Resolving(answer),
+            Err(error) => {
+                self.last_failure = error.to_string();
+                self.pause(now);
             }
         }
-        self.pause(now);
     }
 
-    fn connect(
-        &mut self,
-        address: SocketAddr,
-        registry: &Registry,
-    ) -> Result<ControlStream, ControlError> {
-        let tcp = mio::net::TcpStream::connect(address)?;
-        let mut stream = match &self.tls {
-            Some(tls) => ControlStream::tls_client(tcp, tls, MAX_QUEUED_BYTES)?,
-            None => ControlStream::plaintext(tcp, MAX_QUEUED_BYTES),
-        };
-        registry.register(
-            &mut stream,
-            self.token,
-            Interest::READABLE | Interest::WRITABLE,
-        )?;
+    pub(super) fn note_failure(&mut self, address: SocketAddr, failure: &str) {
+        tracing::debug!(%address, failure, "connecting failed");
+        self.last_failure = format!("{address}: {failure}");
+    }
+
+    /// Says who we are and what is asked for, as soon as the server may know.
+    pub(super) fn introduce(&mut self, stream: &mut ControlStream) -> Result<(), ControlError> {
+        if stream.is_awaiting_trust() {
+            self.meet(stream)?;
+        }
         // A fresh stream takes what is far below its bound.
         let _ = stream.queue(self.greeting.clone());
-        self.decoder = FrameDecoder::new(self.framing(), Side::Server);
-        Ok(stream)
+        let _ = stream.flush()?;
+        Ok(())
     }
 
     pub(super) fn on_trying(
         &mut self,
         now: Timestamp,
         registry: &Registry,
-        mut stream: Box<ControlStream>,
-        address: SocketAddr,
-        since: Timestamp,
-        mut connected: bool,
+        mut winner: Box<Winner>,
     ) {
-        let failure = match self.progress(now, &mut stream, &mut connected, since) {
-            Ok(()) if now < self.attempt_deadline(since) => {
-                self.peer = Some(address);
-                self.state = State::Trying {
-                    stream,
-                    address,
-                    since,
-                    connected,
-                };
+        let moved = self.await_answer(&mut winner.stream);
+        self.on_moved(now, registry, winner, moved);
+    }
+
+    pub(super) fn on_moved(
+        &mut self,
+        now: Timestamp,
+        registry: &Registry,
+        winner: Box<Winner>,
+        moved: Result<(), ControlError>,
+    ) {
+        let failure = match moved {
+            Ok(()) if now < winner.deadline(self) => {
+                self.state = State::Trying(winner);
                 return;
             }
-            Ok(()) if connected => "it does not answer".to_owned(),
-            Ok(()) => "no answer".to_owned(),
+            Ok(()) => "it does not answer".to_owned(),
             Err(error) => match self.judge(error) {
                 Ok(failure) => failure,
-                Err(error) => {
-                    self.fail(*error);
-                    return;
-                }
+                Err(error) => return self.fail(*error),
             },
         };
-        tracing::debug!(%address, %failure, "connecting failed");
-        self.last_failure = format!("{address}: {failure}");
-        drop(stream);
+        self.note_failure(winner.address, &failure);
         if self.is_time_to_give_up(now) {
             self.give_up();
         } else {
-            self.try_next(now, registry);
+            self.go_on_without(now, registry, *winner);
         }
     }
 
-    /// Moves a connection that is being made.
-    fn progress(
-        &mut self,
-        now: Timestamp,
-        stream: &mut ControlStream,
-        connected: &mut bool,
-        since: Timestamp,
-    ) -> Result<(), ControlError> {
-        if let Some(error) = stream.take_error()? {
-            return Err(error.into());
-        }
-        if !*connected {
-            if stream.peer_addr().is_err() {
-                return Ok(());
-            }
-            *connected = true;
-            self.connect_rtt = Some(now - since);
-        }
-        // The handshake moves by reading, so errors of the first flush are told by the read.
+    fn await_answer(&mut self, stream: &mut ControlStream) -> Result<(), ControlError> {
+        // Errors of the flush are told by the read, and better.
         let flushed = stream.flush().map(drop);
-        let closed = self.read(stream)?;
+        let closed = self.read_frames(stream)?;
         flushed?;
-        if !stream.is_handshaking() && stream.is_awaiting_trust() {
-            self.meet(stream)?;
-        }
-        let _ = stream.flush()?;
         // What came before the end, an error perhaps, is worth more than the end: come back for it.
         match self.decoder.buffered_bytes() {
             0 if closed => Err(ControlError::ClosedInHandshake),
@@ -237,7 +186,7 @@ impl Link {
     }
 
     /// Whether an error is worth another try (then what to say) or final.
-    fn judge(&self, error: ControlError) -> Result<String, Box<ClientError>> {
+    pub(super) fn judge(&self, error: ControlError) -> Result<String, Box<ClientError>> {
         let server = self.server.to_string();
         let refuse = |reason: &str| {
             Box::new(ClientError::Connect {

@@ -17,12 +17,14 @@ impl Reactor<'_> {
             return Ok(());
         }
         self.link.advance(now, self.poll.registry());
+        if self.link.take_heard() {
+            self.heard_at = now;
+            self.pinged = false;
+        }
         loop {
             match self.link.next_frame() {
                 Ok(Some(frame)) => {
                     let heard = Heard::from(frame);
-                    self.heard_at = now;
-                    self.pinged = false;
                     self.on_heard(now, heard)?;
                 }
                 Ok(None) => break,
@@ -106,6 +108,7 @@ impl Reactor<'_> {
 
     fn on_welcome(&mut self, now: Timestamp, welcome: Welcomed) -> Result<(), ClientError> {
         self.link.set_up();
+        tracing::debug!(software = %welcome.software, "welcome");
         self.comebacks.on_up(now);
         self.attempts = 0;
         self.name.clone_from(&welcome.name);
@@ -191,6 +194,7 @@ impl Reactor<'_> {
             Heard::Grant(grant) => {
                 if let Some(peer) = self.link.peer {
                     let rtt = self.link.connect_rtt;
+                    tracing::debug!(?rtt, "an association is granted");
                     let registry = self.poll.registry();
                     self.transfers.on_grant(now, &grant, peer, rtt, registry);
                 }

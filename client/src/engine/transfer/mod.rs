@@ -402,7 +402,10 @@ impl Transfers {
             .and_then(|flow| flow.association.poll_event())
         {
             match event {
-                ClientEvent::Established => self.active_at = now,
+                ClientEvent::Established => {
+                    tracing::debug!("the association is established");
+                    self.active_at = now;
+                }
                 ClientEvent::SegmentComplete { stream, segment } => {
                     self.on_value(now, stream, segment);
                 }
