@@ -7,10 +7,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use columba_core::many_hashes::hash_all;
 use memmap2::{Mmap, MmapOptions};
 
 use super::folder::SharedFolder;
-use super::hashes::{SEGMENT_BYTES, read_exact_at, segment_hash, segments};
+use super::hashes::{SEGMENT_BYTES, SegmentHash, read_exact_at, segments};
 use super::kept::Whole;
 #[cfg(unix)]
 use super::sigbus::Guard;
@@ -78,37 +79,80 @@ pub enum Content {
 pub fn open_all(folder: &SharedFolder, wanted: Vec<Wanted>) -> Vec<(SlotId, io::Result<Opened>)> {
     let mut visit = Visit::new(folder);
     let mut buffer = Vec::new();
-    let open_one = |wanted: Wanted| {
+    let mut open_one = |wanted: Wanted| {
         let opened_at = SystemTime::now();
         let version = wanted.version;
         let content = match wanted.kept {
             Some(whole) if visit.version_of(&wanted.name) == Some(version) => {
-                Ok((Content::Whole(whole), version))
+                Ok((Content::Whole(whole), version, HashIs::Known))
             }
             Some(_) | None if version.size <= SMALL_FILE_BYTES => visit
                 .open_file(&wanted.name)
                 .and_then(|file| read_whole(&file, &version, &mut buffer)),
             Some(_) | None => folder.open_file(&wanted.name).map(|(file, version)| {
                 let content = Content::Mapped(Mapped::new(file, version));
-                (content, version)
+                (content, version, HashIs::Known)
             }),
         };
-        let opened = content.map(|(content, version)| Opened {
-            content,
-            version,
-            opened_at,
+        let opened = content.map(|(content, version, hash)| {
+            let opened = Opened {
+                content,
+                version,
+                opened_at,
+            };
+            (opened, hash)
         });
         (wanted.id, opened)
     };
-    wanted.into_iter().map(open_one).collect()
+    let mut opened = Vec::with_capacity(wanted.len());
+    let mut wanted = wanted.into_iter().peekable();
+    while wanted.peek().is_some() {
+        let group = opened.len();
+        opened.extend(wanted.by_ref().take(HASHED_TOGETHER).map(&mut open_one));
+        hash_read(&mut opened[group..]);
+    }
+    opened
+        .into_iter()
+        .map(|(id, opened)| (id, opened.map(|(opened, _)| opened)))
+        .collect()
 }
 
-/// Reads a file that had `version` when it was offered; it still has afterwards, or this fails.
+/// Small files that are hashed together.
+const HASHED_TOGETHER: usize = 16;
+
+/// Hashes the files that were just read, while they are in the cache.
+fn hash_read(group: &mut [(SlotId, io::Result<(Opened, HashIs)>)]) {
+    let unhashed = group.iter_mut().filter_map(|(_, opened)| match opened {
+        Ok((
+            Opened {
+                content: Content::Whole(whole),
+                ..
+            },
+            HashIs::Due,
+        )) => Some(whole),
+        Ok(_) | Err(_) => None,
+    });
+    let (bytes, places): (Vec<&[u8]>, Vec<&mut SegmentHash>) = unhashed
+        .map(|whole| (&*whole.bytes, &mut whole.hash))
+        .unzip();
+    for (place, hash) in places.into_iter().zip(hash_all(&bytes)) {
+        *place = hash;
+    }
+}
+
+/// Whether there is a hash to be computed: not of large files, nor of what was kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HashIs {
+    Due,
+    Known,
+}
+
+/// Reads a file that had `version` when it was offered; it still has afterwards, or this fails. Its hash is to follow.
 fn read_whole(
     file: &File,
     version: &FileVersion,
     buffer: &mut Vec<u8>,
-) -> io::Result<(Content, FileVersion)> {
+) -> io::Result<(Content, FileVersion, HashIs)> {
     let size = usize::try_from(version.size).unwrap_or(usize::MAX);
     if buffer.len() < size {
         buffer.resize(size, 0);
@@ -124,10 +168,10 @@ fn read_whole(
         ));
     }
     let whole = Whole {
-        hash: segment_hash(0, 1, bytes),
+        hash: SegmentHash::default(),
         bytes: Arc::from(&*bytes),
     };
-    Ok((Content::Whole(whole), now))
+    Ok((Content::Whole(whole), now, HashIs::Due))
 }
 
 /// Windows into a large file.
