@@ -31,7 +31,8 @@ impl Twice {
         for runs in [&mut self.first, &mut self.again] {
             let mut run = columba.run(stage, progress)?;
             let sent_again_by_now = columba.counters(stage)?.retransmitted_packets;
-            run.retransmitted = sent_again_by_now - std::mem::replace(&mut sent_again, sent_again_by_now);
+            run.retransmitted =
+                sent_again_by_now - std::mem::replace(&mut sent_again, sent_again_by_now);
             if counts {
                 runs.push(run);
             }

@@ -124,7 +124,10 @@ mod tests {
         assert_eq!(judged_note(ours), "first download");
         let text = section(&rows, plots.path()).expect("a section");
         assert!(text.contains("**columba, first**") && text.contains("**columba, again**"));
-        assert!(text.contains("| 10.0 |") && !text.contains("| 20.0 |"), "{text}");
+        assert!(
+            text.contains("| 10.0 |") && !text.contains("| 20.0 |"),
+            "{text}"
+        );
 
         let old = row("columba", None, 0.01);
         let rows = [&old, &quinn];

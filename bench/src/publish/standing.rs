@@ -181,8 +181,7 @@ fn behind(compared: &[&Row], small: &[&Row]) -> String {
     if let Some(ours) = judged(small) {
         for other in small.iter().filter(|other| {
             other.subject.row != "columba" && other.files_per_second > ours.files_per_second
-        })
-        {
+        }) {
             faster.push(format!(
                 "- {} brings {:.2} times as many small files per second.\n",
                 other.subject.row,

@@ -193,7 +193,9 @@ pub(super) mod tests {
         let index = Index::scan_telling(root.path(), |folder, found| {
             assert!(found.len() <= TOLD_TOGETHER && found.is_sorted_by_key(|entry| &entry.name));
             for entry in found {
-                let (above, _) = entry.name.split_at(entry.name.rfind('/').map_or(0, |at| at + 1));
+                let (above, _) = entry
+                    .name
+                    .split_at(entry.name.rfind('/').map_or(0, |at| at + 1));
                 assert_eq!(above, folder);
             }
             told.extend_from_slice(found);

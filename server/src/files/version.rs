@@ -47,8 +47,7 @@ impl FileVersion {
         let version = Some(file.metadata()?)
             .filter(Metadata::is_file)
             .map(|metadata| Self::of(&metadata));
-        version
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
+        version.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
     }
 
     /// The version of a regular file, from the system's own words.
