@@ -1,7 +1,8 @@
 //! Downloads over loopback, as fast as they go, several times: one large file, several at once, or many small ones.
 //!
 //! Server and clients are processes of their own. The files lie in memory (where the system has such a folder), their
-//! hashes are in the server's cache after a first run that is not counted. CPU time is that of all processes over a run,
+//! hashes are in the server's cache after a first run that is not counted; small files are fetched twice from each of
+//! several servers, and make two rows. CPU time is that of all processes over a run,
 //! the clients' from their very start.
 
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use crate::progress::Progress;
 use crate::saved::{SaveArgs, Saved};
 use crate::session::ServerOptions;
 use crate::stage::{BadUsage, Stage};
+use crate::twice::Twice;
 use crate::{content, os, report, write_limit};
 
 /// Where Linux keeps files in memory.
@@ -54,7 +56,7 @@ pub(crate) struct BulkArgs {
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Measure beside it what the sink takes at most: one more row, `limit-write`
-    #[arg(long)]
+    #[arg(long, conflicts_with = "files")]
     with_limit: bool,
     /// Runs that are counted
     #[arg(long, value_name = "N", default_value_t = 3)]
@@ -145,6 +147,9 @@ pub(crate) fn run(args: &BulkArgs) -> Result<bool> {
             hash,
         },
     };
+    if args.files.is_some() {
+        return small_files(args, &mut stage, options, &wanted, &progress);
+    }
     let columba = Columba::start(&mut stage, options, &wanted)?;
     settle(SystemTime::now(), &mut stage)?;
     let sink = wanted.folder.as_deref();
@@ -164,6 +169,29 @@ pub(crate) fn run(args: &BulkArgs) -> Result<bool> {
     Ok(true)
 }
 
+/// Two rows: of first downloads, and of those that follow them.
+fn small_files(
+    args: &BulkArgs,
+    stage: &mut Stage,
+    options: ServerOptions<'_>,
+    wanted: &Wanted<'_>,
+    progress: &Progress,
+) -> Result<bool> {
+    settle(SystemTime::now(), stage)?;
+    let mut twice = Twice::default();
+    for run in 0..=args.runs {
+        twice.run(stage, options, wanted, progress, run > 0)?;
+    }
+    progress.clear();
+    let subject = subject_of(args, &wanted.expected);
+    let mut saved = Saved::begin(&args.save, "bulk")?;
+    for row in twice.into_rows(&subject, &settings(args.congestion.as_deref()))? {
+        saved.show(&row, args.json, || describe(&row))?;
+    }
+    saved.end(progress);
+    Ok(true)
+}
+
 fn subject_of(args: &BulkArgs, expected: &Expected) -> Subject {
     let workload = if args.files.is_some() {
         "small-files"
@@ -180,6 +208,7 @@ fn subject_of(args: &BulkArgs, expected: &Expected) -> Subject {
         bytes: expected.bytes,
         clients: args.clients,
         parallel: args.parallel,
+        sent_before: None,
     }
 }
 
@@ -289,7 +318,7 @@ pub(crate) fn memory_folder(bytes: u64, sink: Sink) -> Result<Option<&'static Pa
 fn describe(row: &Row) -> String {
     let subject = &row.subject;
     let rate = |bytes_per_second| report::megabytes(bytes_per_second) + "/s";
-    let mut text = subject.row.clone();
+    let mut text = subject.label();
     if subject.row == "columba" {
         let protection = if subject.encrypted {
             "encrypted"

@@ -109,15 +109,17 @@ impl Summary {
         let started = *self
             .started
             .insert(self.started.map_or(started, |first| first.min(started)));
-        let mut next = FileOutcome::from(file);
-        next.seconds = (now - started).as_secs_f64();
-        if let Some(before) = &self.whole {
-            next.bytes += before.bytes;
-            next.packets += before.packets;
-            next.files += before.files;
-            next.blake3.clear();
-        }
-        self.whole = Some(next);
+        let seconds = (now - started).as_secs_f64();
+        let Some(whole) = &mut self.whole else {
+            let first = self.whole.insert(FileOutcome::from(file));
+            first.seconds = seconds;
+            return;
+        };
+        whole.seconds = seconds;
+        whole.bytes += file.bytes;
+        whole.packets += file.packets_received;
+        whole.files += 1;
+        whole.blake3.clear();
     }
 }
 

@@ -51,6 +51,7 @@ mod session;
 mod sparse;
 mod stage;
 mod transports;
+mod twice;
 mod write_limit;
 
 use std::ffi::OsString;

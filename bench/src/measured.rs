@@ -48,6 +48,22 @@ pub(crate) struct Subject {
     pub(crate) clients: u32,
     /// Downloads at once in each of them.
     pub(crate) parallel: u32,
+    /// Whether the server had sent these small files just before, and so held them in memory. `None`: it makes no
+    /// difference, or (small files of Columba in old rows) it had, and nobody said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sent_before: Option<bool>,
+}
+
+impl Subject {
+    /// The row's name, and which download of the same files it is.
+    pub(crate) fn label(&self) -> String {
+        let row = &self.row;
+        match self.sent_before {
+            None => row.clone(),
+            Some(false) => format!("{row}, first"),
+            Some(true) => format!("{row}, again"),
+        }
+    }
 }
 
 /// A row for scripts: medians, and the spread of `bytes_per_second`.
@@ -162,6 +178,7 @@ mod tests {
             bytes: 1_000_000_000,
             clients: 1,
             parallel: 1,
+            sent_before: None,
         }
     }
 
@@ -200,5 +217,6 @@ mod tests {
         let back: Row = serde_json::from_str(&text).unwrap();
         assert_eq!(back.subject, row.subject);
         assert!(!text.contains("ratios") && !text.contains("packets\""));
+        assert!(!text.contains("sent_before"), "old rows lack it");
     }
 }

@@ -106,6 +106,7 @@ fn bulk_counts_parallel_downloads_clients_and_small_files() {
         (&"small-files".into(), &60.into(), &(60 << 12).into())
     );
     assert!(number(&row, "files_per_second") > 0.0);
+    assert_eq!(row["sent_before"], Value::Bool(false));
 }
 
 #[test]

@@ -49,6 +49,7 @@ pub mod model;
 pub mod places;
 pub mod preferences;
 pub mod progress;
+mod sliding_map;
 pub mod storage;
 pub mod swarm;
 

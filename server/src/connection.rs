@@ -276,6 +276,12 @@ impl Connection {
         first
     }
 
+    /// Requests whose answer is not on its way as a whole.
+    pub(crate) fn unanswered(&self) -> usize {
+        let listings = self.listings.iter();
+        self.pending_requests + listings.filter(|listing| listing.ends_request()).count()
+    }
+
     /// A file that was offered.
     pub(crate) fn offer(&self, file: u32) -> Option<&SharedEntry> {
         self.offers

@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 
 use crate::files::catalog::Resolution;
 use crate::files::content::Opened;
-use crate::files::index::Index;
+use crate::files::index::{Index, SharedEntry};
 use crate::slots::SlotId;
 
 /// A client's request that a helper works on.
@@ -29,11 +29,18 @@ pub enum HelperEvent {
         /// The index.
         index: Arc<Index>,
     },
+    /// Some of the files that a client's names mean; a [`Resolved`](Self::Resolved) will follow.
+    Found {
+        /// Who asked.
+        ticket: Ticket,
+        /// What was found.
+        found: Vec<SharedEntry>,
+    },
     /// Names were looked up for a client.
     Resolved {
         /// Who asked.
         ticket: Ticket,
-        /// What was found.
+        /// What was found and is not told yet.
         resolution: Resolution,
     },
     /// Files were opened, or could not be; each as the loop numbered it.

@@ -34,6 +34,8 @@ pub(crate) enum Listing {
         first: u32,
         /// What is still to be offered.
         entries: VecDeque<SharedEntry>,
+        /// Whether further files will be offered for the same request.
+        more: bool,
     },
     /// Names that were refused.
     Refusals {
@@ -45,6 +47,11 @@ pub(crate) enum Listing {
 }
 
 impl Listing {
+    /// Whether its last page is the last one of an answer.
+    pub(crate) const fn ends_request(&self) -> bool {
+        !matches!(self, Self::Offer { more: true, .. })
+    }
+
     /// The next page, and whether it is the last.
     pub(crate) fn next_page(&mut self, framing: Framing) -> (Bytes, bool) {
         match self {
@@ -72,6 +79,7 @@ impl Listing {
                 request,
                 first,
                 entries,
+                more,
             } => {
                 let numbered = (*first..).zip(entries.iter()).take(ENTRIES_PER_PAGE);
                 let offered: Vec<OfferEntry<'_>> = numbered
@@ -82,7 +90,7 @@ impl Listing {
                 let last = count == entries.len();
                 let frame = Frame::Offer {
                     request: *request,
-                    last,
+                    last: last && !*more,
                     entries: page.to_vec(),
                 };
                 let bytes = encode(&frame, framing);
@@ -201,6 +209,7 @@ mod tests {
             request: 3,
             first: 10,
             entries,
+            more: false,
         });
         assert_eq!(offered, all);
     }
@@ -219,7 +228,8 @@ mod tests {
             names(Listing::Offer {
                 request: 3,
                 first: 10,
-                entries: VecDeque::new()
+                entries: VecDeque::new(),
+                more: false,
             }),
             (vec![], 1)
         );

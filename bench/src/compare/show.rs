@@ -85,7 +85,7 @@ fn line(row: &Row) -> String {
     };
     format!(
         "{:<16} {limit:>8} {:>10} {:>10.0} {:>21} {:>9.3} {:>8.3} {:>8.3} {files:>9}{}\n",
-        subject.row,
+        subject.label(),
         if subject.encrypted {
             "encrypted"
         } else {
@@ -108,8 +108,13 @@ fn ratio_line(row: &Row, other: &Row) -> String {
     };
     let cpu = row.cpu_seconds_per_gb / other.cpu_seconds_per_gb.max(1e-9);
     format!(
-        "  {} ≤{} {} ÷ {:<15} {:>7.2}, CPU per GB {cpu:.2}{unclear}\n",
+        "  {}{} ≤{} {} ÷ {:<15} {:>7.2}, CPU per GB {cpu:.2}{unclear}\n",
         row.subject.workload,
+        match row.subject.sent_before {
+            None => "",
+            Some(false) => ", first",
+            Some(true) => ", again",
+        },
         row.subject.payload_limit,
         if row.subject.encrypted {
             "encrypted"

@@ -5,13 +5,15 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 
-use crate::bulk::{Sink, make_files, memory_folder};
+use crate::bulk::{self, Sink, make_files, memory_folder};
 use crate::columba::settle;
 use crate::content;
-use crate::measured::Row;
+use crate::measured::{Row, Subject};
 use crate::progress::Progress;
+use crate::session::ServerOptions;
 use crate::stage::Stage;
 use crate::transports::Kind;
+use crate::twice::Twice;
 
 use super::plan::{Entry, Plan};
 use super::subject::{Inputs, Subjects};
@@ -25,24 +27,19 @@ const PAYLOAD_LIMIT: u16 = 1472;
 
 /// Measures them, `runs` times each after one that does not count.
 pub(super) fn rows(plan: &Plan, files: u32, runs: u32, progress: &Progress) -> Result<Vec<Row>> {
-    let entries: Vec<Entry> = [
-        None,
-        Some(Kind::Quinn),
-        Some(Kind::S2nQuic),
-        Some(Kind::Tcp),
-    ]
-    .into_iter()
-    .filter(|kind| plan.has(*kind))
-    .map(|kind| Entry {
-        kind,
-        payload_limit: if kind.is_none_or(Kind::has_datagrams) {
-            PAYLOAD_LIMIT
-        } else {
-            0
-        },
-        encrypted: kind.is_none_or(Kind::is_encrypted),
-    })
-    .collect();
+    let entries: Vec<Entry> = [Kind::Quinn, Kind::S2nQuic, Kind::Tcp]
+        .into_iter()
+        .filter(|kind| plan.has(Some(*kind)))
+        .map(|kind| Entry {
+            kind: Some(kind),
+            payload_limit: if kind.has_datagrams() {
+                PAYLOAD_LIMIT
+            } else {
+                0
+            },
+            encrypted: kind.is_encrypted(),
+        })
+        .collect();
     // Copies by programs go into the stage's folder, too.
     let room = u64::from(files) * FILE_BYTES * 3 + SOURCE_BYTES;
     let mut stage = Stage::new(memory_folder(room, Sink::Memory)?)?;
@@ -63,8 +60,12 @@ pub(super) fn rows(plan: &Plan, files: u32, runs: u32, progress: &Progress) -> R
     let mut subjects = Subjects::start(&mut stage, &inputs, &entries)?;
     settle(SystemTime::now(), &mut stage)?;
     let mut tools = tools::Tools::find(&mut stage, &share.join("small"), files, progress)?;
+    let mut ours = Ours::new(&inputs);
     let total = u64::from(runs + 1) * entries.len() as u64;
     for round in 0..=runs {
+        if plan.has(None) {
+            ours.run(&mut stage, round > 0)?;
+        }
         for (index, entry) in entries.iter().enumerate() {
             let done = u64::from(round) * entries.len() as u64 + index as u64;
             let what = format!("{}: {files} files (round {round})", entry.row());
@@ -73,7 +74,12 @@ pub(super) fn rows(plan: &Plan, files: u32, runs: u32, progress: &Progress) -> R
         }
         tools.run(&mut stage, round > 0)?;
     }
-    let mut rows = subjects.finish(&mut stage)?;
+    let mut rows = if plan.has(None) {
+        ours.into_rows()?
+    } else {
+        Vec::new()
+    };
+    rows.append(&mut subjects.finish(&mut stage)?);
     rows.append(&mut tools.finish()?);
     for row in &mut rows {
         if row.subject.row == "quinn" || row.subject.row == "s2n-quic" {
@@ -81,4 +87,46 @@ pub(super) fn rows(plan: &Plan, files: u32, runs: u32, progress: &Progress) -> R
         }
     }
     Ok(rows)
+}
+
+/// Columba, each time with a server that has sent none of the files.
+struct Ours<'i> {
+    inputs: &'i Inputs<'i>,
+    twice: Twice,
+}
+
+impl<'i> Ours<'i> {
+    fn new(inputs: &'i Inputs<'i>) -> Self {
+        Self {
+            inputs,
+            twice: Twice::default(),
+        }
+    }
+
+    fn run(&mut self, stage: &mut Stage, counts: bool) -> Result<()> {
+        let server = ServerOptions {
+            share: &self.inputs.share,
+            congestion: None,
+            plaintext: false,
+        };
+        let wanted = self.inputs.wanted(PAYLOAD_LIMIT);
+        let quiet = Progress::new(true);
+        self.twice.run(stage, server, &wanted, &quiet, counts)
+    }
+
+    fn into_rows(self) -> Result<Vec<Row>> {
+        let subject = Subject {
+            workload: self.inputs.workload.to_owned(),
+            row: "columba".to_owned(),
+            payload_limit: PAYLOAD_LIMIT,
+            encrypted: true,
+            sink: "memory".to_owned(),
+            files: self.inputs.files.into(),
+            bytes: self.inputs.total(),
+            clients: 1,
+            parallel: 1,
+            sent_before: None,
+        };
+        self.twice.into_rows(&subject, &bulk::settings(None))
+    }
 }

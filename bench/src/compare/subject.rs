@@ -36,8 +36,23 @@ pub(super) struct Inputs<'a> {
 }
 
 impl Inputs<'_> {
-    fn total(&self) -> u64 {
+    pub(super) fn total(&self) -> u64 {
         self.bytes_each * u64::from(self.files)
+    }
+
+    /// What a client of Columba fetches, into memory.
+    pub(super) fn wanted(&self, max_datagram: u16) -> Wanted<'_> {
+        Wanted {
+            names: self.names,
+            clients: 1,
+            max_datagram,
+            folder: None,
+            expected: Expected {
+                bytes: self.total(),
+                files: self.files.into(),
+                hash: self.hash.clone(),
+            },
+        }
     }
 }
 
@@ -88,6 +103,7 @@ impl Subjects {
                     bytes,
                     clients: 1,
                     parallel: 1,
+                    sent_before: None,
                 },
                 runs: Vec::new(),
             });
@@ -149,17 +165,7 @@ fn start_columba(
         congestion: None,
         plaintext: !entry.encrypted,
     };
-    let wanted = Wanted {
-        names: inputs.names,
-        clients: 1,
-        max_datagram: entry.payload_limit,
-        folder: None,
-        expected: Expected {
-            bytes: inputs.total(),
-            files: inputs.files.into(),
-            hash: inputs.hash.clone(),
-        },
-    };
+    let wanted = inputs.wanted(entry.payload_limit);
     let means = Means::Columba {
         columba: Box::new(Columba::start(stage, server, &wanted)?),
         before: None,

@@ -147,6 +147,7 @@ impl Tool {
             bytes: self.bytes,
             clients: 1,
             parallel: 1,
+            sent_before: None,
         };
         Row::of(subject, self.settings, &self.runs)
     }

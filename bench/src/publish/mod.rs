@@ -5,7 +5,7 @@
 //! are only taken within one file.
 //!
 //! - `collect`: which rows there are.
-//! - `throughput`: limits and peers, small files, single workloads.
+//! - `throughput`: limits and peers, single workloads; `small_files`: ten thousand of them.
 //! - `standing`: the aims, and whether they are met.
 //! - `paths`: lossy paths; `people`: chat and members; `latency`: distributions.
 //! - `plots`: pictures; `table`: Markdown; `fields`: of rows.
@@ -16,6 +16,7 @@ mod latency;
 mod paths;
 mod people;
 mod plots;
+mod small_files;
 mod standing;
 mod table;
 mod throughput;

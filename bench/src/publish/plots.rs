@@ -82,7 +82,7 @@ pub(super) fn small_files(rows: &[&Row], folder: &Path) -> Result<String> {
         groups: rows
             .iter()
             .map(|row| BarGroup {
-                name: row.subject.row.clone(),
+                name: row.subject.label(),
                 bars: vec![Some(Bar {
                     value: row.files_per_second,
                     spread: None,

@@ -3,6 +3,7 @@
 use crate::measured::Row;
 
 use super::collect::Collection;
+use super::small_files::judged;
 use super::table::Table;
 
 mod goals;
@@ -177,11 +178,10 @@ fn behind(compared: &[&Row], small: &[&Row]) -> String {
             ));
         }
     }
-    if let Some(ours) = small.iter().find(|row| row.subject.row == "columba") {
-        for other in small
-            .iter()
-            .filter(|other| other.files_per_second > ours.files_per_second)
-        {
+    if let Some(ours) = judged(small) {
+        for other in small.iter().filter(|other| {
+            other.subject.row != "columba" && other.files_per_second > ours.files_per_second
+        }) {
             faster.push(format!(
                 "- {} brings {:.2} times as many small files per second.\n",
                 other.subject.row,

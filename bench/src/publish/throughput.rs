@@ -1,4 +1,4 @@
-//! Rows of throughput: limits and peers, small files, single workloads.
+//! Rows of throughput: limits and peers, single workloads.
 
 use std::path::Path;
 
@@ -10,6 +10,7 @@ use crate::report::megabytes;
 
 use super::collect::Collection;
 use super::plots;
+use super::small_files;
 use super::table::Table;
 
 /// All sections of these rows.
@@ -21,7 +22,7 @@ pub(super) fn sections(collection: &Collection, plots: &Path) -> Result<String> 
     }
     let small = collection.measured("small-files");
     if !small.is_empty() {
-        text += &small_files(&small, plots)?;
+        text += &small_files::section(&small, plots)?;
     }
     let bulk = collection.newest("bulk");
     if !bulk.is_empty() {
@@ -96,7 +97,7 @@ fn ratios(rows: &[&Row]) -> String {
     table.text()
 }
 
-fn settings(rows: &[&Row]) -> String {
+pub(super) fn settings(rows: &[&Row]) -> String {
     let mut text = String::new();
     let mut told: Vec<&str> = Vec::new();
     for row in rows {
@@ -106,45 +107,6 @@ fn settings(rows: &[&Row]) -> String {
         }
     }
     text
-}
-
-fn small_files(rows: &[&Row], plots: &Path) -> Result<String> {
-    let mut text = String::from("\n## Small files\n\n");
-    if let Some(first) = rows.first() {
-        text += &format!(
-            "{} files of {} bytes each.\n\n",
-            first.subject.files,
-            first.subject.bytes / first.subject.files.max(1)
-        );
-    }
-    let mut table = Table::new(&[
-        "row",
-        "",
-        "files/s",
-        "MB/s",
-        "CPU s per 10,000 files",
-        "Columba ÷",
-    ]);
-    let ours = rows.iter().find(|row| row.subject.row == "columba");
-    for row in rows {
-        let cpu = row.cpu_seconds_per_gb * (bytes_of(row) / 1e9) / files_of(row) * 1e4;
-        let ratio = ours.filter(|ours| ours.subject.row != row.subject.row);
-        table.row(vec![
-            strong(row),
-            protection(row).to_owned(),
-            format!("{:.0}{}", row.files_per_second, noisy(row)),
-            format!("{:.1}", row.bytes_per_second / 1e6),
-            format!("{cpu:.2}"),
-            ratio.map_or_else(String::new, |ours| {
-                format!("{:.1}", ours.files_per_second / row.files_per_second)
-            }),
-        ]);
-    }
-    text += &table.text();
-    text += &plots::small_files(rows, plots)?;
-    text += "\n";
-    text += &settings(rows);
-    Ok(text)
 }
 
 fn workloads(rows: &[&Row]) -> String {
@@ -199,15 +161,15 @@ fn workloads(rows: &[&Row]) -> String {
     text + &table.text()
 }
 
-fn bytes_of(row: &Row) -> f64 {
+pub(super) fn bytes_of(row: &Row) -> f64 {
     crate::report::rate(row.subject.bytes, 1.0)
 }
 
-fn files_of(row: &Row) -> f64 {
+pub(super) fn files_of(row: &Row) -> f64 {
     crate::report::rate(row.subject.files.max(1), 1.0)
 }
 
-fn strong(row: &Row) -> String {
+pub(super) fn strong(row: &Row) -> String {
     if row.subject.row == "columba" {
         "**columba**".to_owned()
     } else {
@@ -235,6 +197,6 @@ pub(super) fn protection(row: &Row) -> &'static str {
     }
 }
 
-fn noisy(row: &Row) -> &'static str {
+pub(super) fn noisy(row: &Row) -> &'static str {
     if row.noisy { " †" } else { "" }
 }

@@ -1,7 +1,8 @@
 //! Answers what clients ask about the shared folder, on a thread of its own: the loop never reads a directory.
 //!
 //! A list, or a folder's tree, always comes from a scan that began after the question came: whatever was in the folder
-//! by then is in the answer.
+//! by then is in the answer. A tree's files are told of while that scan goes on, so that the first of them are on their way
+//! before the last are found.
 
 use std::io;
 use std::path::PathBuf;
@@ -205,7 +206,12 @@ impl Worker {
     /// Scans the folder, and answers all who waited for that.
     fn scan(&mut self) {
         let start = Instant::now();
-        self.index = Arc::new(Index::scan(self.folder.path()));
+        let mut early: Vec<Early> = self.waiting.iter().map(|q| self.early(q)).collect();
+        self.index = Arc::new(Index::scan_telling(self.folder.path(), |folder, found| {
+            for asked in &mut early {
+                asked.tell(folder, found, |event| self.mailbox.post(event));
+            }
+        }));
         let took = start.elapsed();
         self.scan_at = start + took * SCAN_SHARE;
         tracing::debug!(
@@ -213,7 +219,7 @@ impl Worker {
             skipped = self.index.skipped,
             "scanned the shared folder"
         );
-        for question in std::mem::take(&mut self.waiting) {
+        for (question, told) in std::mem::take(&mut self.waiting).into_iter().zip(early) {
             self.mailbox.post(match question {
                 Question::List { ticket, prefix } => HelperEvent::Listed {
                     ticket,
@@ -222,10 +228,30 @@ impl Worker {
                 },
                 Question::Resolve { ticket, names } => HelperEvent::Resolved {
                     ticket,
-                    resolution: self.resolve(&names),
+                    resolution: self.resolve_rest(&names, told.told),
                 },
             });
         }
+    }
+
+    /// What may be told of a question's trees during a scan. Those that were near the limit when they were last seen are
+    /// told of as a whole or not at all.
+    fn early(&self, question: &Question) -> Early {
+        let trees = match question {
+            Question::List { .. } => Vec::new(),
+            Question::Resolve { names, .. } => names.iter().map(|name| prefix_of(name)).collect(),
+        };
+        let known: usize = trees
+            .iter()
+            .map(|tree| self.index.starting_with(tree).len())
+            .sum();
+        let (Question::List { ticket, .. } | Question::Resolve { ticket, .. }) = question;
+        let trees = if known > MAX_OFFERED_FILES / 2 {
+            Vec::new()
+        } else {
+            trees
+        };
+        Early::new(*ticket, trees, MAX_OFFERED_FILES)
     }
 
     /// Whether all of these are files, whatever the index says: no folder has to be looked through.
@@ -238,19 +264,22 @@ impl Worker {
     }
 
     fn resolve(&self, names: &[String]) -> Resolution {
-        let mut resolution = Resolution::default();
+        self.resolve_rest(names, Told::Nothing)
+    }
+
+    /// Looks names up; the files of trees may have been told already.
+    fn resolve_rest(&self, names: &[String], told: Told) -> Resolution {
+        let mut resolution = Resolution {
+            too_many: told == Told::TooMany,
+            ..Resolution::default()
+        };
         for name in names {
             let wanted = without_dots(name);
             if let Some(entry) = self.index.find(wanted) {
                 self.offer_one(entry.name.clone(), &mut resolution);
                 continue;
             }
-            let prefix = if wanted == "." || wanted.is_empty() {
-                String::new()
-            } else {
-                format!("{wanted}/")
-            };
-            let tree = self.index.starting_with(&prefix);
+            let tree = self.index.starting_with(&prefix_of(name));
             if tree.is_empty() && is_shared_name(wanted) {
                 // It may be newer than the index: the index's own rules, applied to the one name.
                 match self.folder.open_file(wanted) {
@@ -262,6 +291,8 @@ impl Worker {
                 }
             } else if tree.is_empty() {
                 resolution.unknown.push(name.clone());
+            } else if told != Told::Nothing {
+                // Every file of it was.
             } else if resolution.found.len() + tree.len() > MAX_OFFERED_FILES {
                 resolution.too_many = true;
             } else {
@@ -282,6 +313,67 @@ impl Worker {
                 .unreadable
                 .push(((*name).to_owned(), error.to_string())),
         }
+    }
+}
+
+/// What is told of one question while the folder is scanned for it.
+struct Early {
+    ticket: Ticket,
+    /// How the names of files start that it asks for; none when it is answered as a whole.
+    trees: Vec<String>,
+    /// How many files may still be told.
+    room: usize,
+    told: Told,
+}
+
+/// What was told of the trees that a question asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    /// All their files.
+    All,
+    /// As many as may be.
+    TooMany,
+}
+
+impl Early {
+    fn new(ticket: Ticket, trees: Vec<String>, room: usize) -> Self {
+        let told = if trees.is_empty() {
+            Told::Nothing
+        } else {
+            Told::All
+        };
+        Self {
+            ticket,
+            trees,
+            room,
+            told,
+        }
+    }
+
+    /// Those of the files found in `folder` that it asks for.
+    fn tell(&mut self, folder: &str, found: &[SharedEntry], post: impl FnOnce(HelperEvent)) {
+        let is_wanted = self.trees.iter().any(|tree| folder.starts_with(&**tree));
+        if !is_wanted || self.told == Told::TooMany {
+            return;
+        }
+        let Some(room) = self.room.checked_sub(found.len()) else {
+            self.told = Told::TooMany;
+            return;
+        };
+        self.room = room;
+        post(HelperEvent::Found {
+            ticket: self.ticket,
+            found: found.to_vec(),
+        });
+    }
+}
+
+/// How the names of a tree's files start.
+fn prefix_of(name: &str) -> String {
+    match without_dots(name) {
+        "" | "." => String::new(),
+        folder => format!("{folder}/"),
     }
 }
 
@@ -339,16 +431,33 @@ mod tests {
         fn resolve(&mut self, names: &[&str]) -> Resolution {
             let ticket = ticket(7);
             self.catalog.resolve(ticket, names).expect("idle");
-            let news = self.next();
-            let HelperEvent::Resolved {
-                ticket: answered,
-                resolution,
-            } = news
-            else {
-                panic!("{news:?}");
-            };
-            assert_eq!(answered, ticket);
+            let (mut early, _, mut resolution) = self.answer(ticket);
+            early.append(&mut resolution.found);
+            resolution.found = early;
             resolution
+        }
+
+        /// What was told during the scan, in how many pieces, and what at its end.
+        fn answer(&mut self, ticket: Ticket) -> (Vec<SharedEntry>, usize, Resolution) {
+            let (mut early, mut pieces) = (Vec::new(), 0);
+            loop {
+                let news = self.next();
+                if let HelperEvent::Found { ticket: of, found } = news {
+                    assert_eq!(of, ticket);
+                    early.extend(found);
+                    pieces += 1;
+                    continue;
+                }
+                let HelperEvent::Resolved {
+                    ticket: of,
+                    resolution,
+                } = news
+                else {
+                    panic!("{news:?}");
+                };
+                assert_eq!(of, ticket);
+                return (early, pieces, resolution);
+            }
         }
 
         fn ask_for_list(&mut self, request: u32) {
@@ -412,10 +521,9 @@ mod tests {
         let root = share();
         let mut rig = Rig::new(root.path());
         let resolution = rig.resolve(&["a.txt", "docs/", "nothing", "../a.txt", ".secret"]);
-        assert_eq!(
-            names(&resolution.found),
-            ["a.txt", "docs/b.txt", "docs/deep/c"]
-        );
+        let mut found = names(&resolution.found);
+        found.sort_unstable();
+        assert_eq!(found, ["a.txt", "docs/b.txt", "docs/deep/c"]);
         assert_eq!(resolution.unknown, ["nothing", "../a.txt", ".secret"]);
         assert_eq!(rig.resolve(&["."]).found.len(), 4);
     }
@@ -432,5 +540,44 @@ mod tests {
         assert_eq!(resolution.found[0].version.size, 18);
         assert_eq!(resolution.unknown, ["docs.txt", ".new"]);
         assert_eq!(names(&resolution.found), ["a.txt", "new"]);
+    }
+
+    #[test]
+    fn a_tree_is_told_of_while_it_is_scanned_and_each_file_once() {
+        let root = share();
+        for number in 0..2_000 {
+            let name = format!("docs/deep/{number}");
+            std::fs::write(root.path().join(name), "x").expect("writable");
+        }
+        let mut rig = Rig::new(root.path());
+        // Trees within trees, and a name that is no tree.
+        let asked = ["docs", "docs/deep", "a.txt"];
+        rig.catalog.resolve(ticket(7), &asked).expect("idle");
+        let (mut found, pieces, resolution) = rig.answer(ticket(7));
+        assert!(resolution.unknown.is_empty() && !resolution.too_many);
+        assert!(pieces > 2 && names(&resolution.found) == ["a.txt"]);
+        found.extend(resolution.found);
+        let mut found = names(&found);
+        found.sort_unstable();
+        let unique: std::collections::BTreeSet<&str> = found.iter().copied().collect();
+        assert_eq!((found.len(), unique.len()), (2_003, 2_003));
+        assert!(!found.contains(&"docs.txt"));
+    }
+
+    #[test]
+    fn no_more_files_are_told_than_may_be_offered() {
+        let root = share();
+        let index = Index::scan(root.path());
+        let entries = index.starting_with("docs/");
+        let mut early = Early::new(ticket(1), vec!["docs/".to_owned()], 3);
+        let mut posts = 0;
+        for folder in ["", "docs/", "docs/deep/", "docs/"] {
+            early.tell(folder, &entries[..1], |_| posts += 1);
+        }
+        assert_eq!((posts, early.told), (3, Told::All));
+        early.tell("docs/", &entries[..1], |_| posts += 1);
+        early.tell("docs/", &[], |_| posts += 1);
+        assert_eq!((posts, early.told), (3, Told::TooMany));
+        assert_eq!(Early::new(ticket(1), Vec::new(), 3).told, Told::Nothing);
     }
 }

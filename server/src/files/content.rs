@@ -7,10 +7,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use columba_core::many_hashes::hash_all;
 use memmap2::{Mmap, MmapOptions};
 
 use super::folder::SharedFolder;
-use super::hashes::{SEGMENT_BYTES, read_exact_at, segment_hash, segments};
+use super::hashes::{SEGMENT_BYTES, SegmentHash, read_exact_at, segments};
 use super::kept::Whole;
 #[cfg(unix)]
 use super::sigbus::Guard;
@@ -57,8 +58,10 @@ pub struct Wanted {
     pub id: SlotId,
     /// Relative to the shared folder.
     pub name: Arc<str>,
-    /// Its bytes under some version, if they are kept.
-    pub kept: Option<(FileVersion, Whole)>,
+    /// As it was offered.
+    pub version: FileVersion,
+    /// The bytes it had then, if they are kept.
+    pub kept: Option<Whole>,
 }
 
 /// A file's bytes.
@@ -76,59 +79,99 @@ pub enum Content {
 pub fn open_all(folder: &SharedFolder, wanted: Vec<Wanted>) -> Vec<(SlotId, io::Result<Opened>)> {
     let mut visit = Visit::new(folder);
     let mut buffer = Vec::new();
-    let open_one = |wanted: Wanted| {
+    let mut open_one = |wanted: Wanted| {
         let opened_at = SystemTime::now();
-        let result = match wanted.kept {
-            Some((version, whole)) if visit.version_of(&wanted.name) == Some(version) => {
-                Ok(Opened {
-                    content: Content::Whole(whole),
-                    version,
-                    opened_at,
-                })
+        let version = wanted.version;
+        let content = match wanted.kept {
+            Some(whole) if visit.version_of(&wanted.name) == Some(version) => {
+                Ok((Content::Whole(whole), version, HashIs::Known))
             }
-            Some(_) | None => open(folder, &wanted.name, opened_at, &mut buffer),
+            Some(_) | None if version.size <= SMALL_FILE_BYTES => visit
+                .open_file(&wanted.name)
+                .and_then(|file| read_whole(&file, &version, &mut buffer)),
+            Some(_) | None => folder.open_file(&wanted.name).map(|(file, version)| {
+                let content = Content::Mapped(Mapped::new(file, version));
+                (content, version, HashIs::Known)
+            }),
         };
-        (wanted.id, result)
+        let opened = content.map(|(content, version, hash)| {
+            let opened = Opened {
+                content,
+                version,
+                opened_at,
+            };
+            (opened, hash)
+        });
+        (wanted.id, opened)
     };
-    wanted.into_iter().map(open_one).collect()
+    let mut opened = Vec::with_capacity(wanted.len());
+    let mut wanted = wanted.into_iter().peekable();
+    while wanted.peek().is_some() {
+        let group = opened.len();
+        opened.extend(wanted.by_ref().take(HASHED_TOGETHER).map(&mut open_one));
+        hash_read(&mut opened[group..]);
+    }
+    opened
+        .into_iter()
+        .map(|(id, opened)| (id, opened.map(|(opened, _)| opened)))
+        .collect()
 }
 
-fn open(
-    folder: &SharedFolder,
-    name: &str,
-    opened_at: SystemTime,
-    buffer: &mut Vec<u8>,
-) -> io::Result<Opened> {
-    let (file, version) = folder.open_file(name)?;
-    if version.size > SMALL_FILE_BYTES {
-        let content = Content::Mapped(Mapped::new(file, version));
-        return Ok(Opened {
-            content,
-            version,
-            opened_at,
-        });
+/// Small files that are hashed together.
+const HASHED_TOGETHER: usize = 16;
+
+/// Hashes the files that were just read, while they are in the cache.
+fn hash_read(group: &mut [(SlotId, io::Result<(Opened, HashIs)>)]) {
+    let unhashed = group.iter_mut().filter_map(|(_, opened)| match opened {
+        Ok((
+            Opened {
+                content: Content::Whole(whole),
+                ..
+            },
+            HashIs::Due,
+        )) => Some(whole),
+        Ok(_) | Err(_) => None,
+    });
+    let (bytes, places): (Vec<&[u8]>, Vec<&mut SegmentHash>) = unhashed
+        .map(|whole| (&*whole.bytes, &mut whole.hash))
+        .unzip();
+    for (place, hash) in places.into_iter().zip(hash_all(&bytes)) {
+        *place = hash;
     }
+}
+
+/// Whether there is a hash to be computed: not of large files, nor of what was kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HashIs {
+    Due,
+    Known,
+}
+
+/// Reads a file that had `version` when it was offered; it still has afterwards, or this fails. Its hash is to follow.
+fn read_whole(
+    file: &File,
+    version: &FileVersion,
+    buffer: &mut Vec<u8>,
+) -> io::Result<(Content, FileVersion, HashIs)> {
     let size = usize::try_from(version.size).unwrap_or(usize::MAX);
     if buffer.len() < size {
         buffer.resize(size, 0);
     }
     let bytes = &mut buffer[..size];
-    read_exact_at(&file, bytes, 0)?;
-    if !version.has_same_content(&FileVersion::of(&file.metadata()?)) {
+    read_exact_at(file, bytes, 0)?;
+    // Asked for once, after reading: what has not changed since it was offered did not change meanwhile.
+    let now = FileVersion::of_file(file)?;
+    if !now.has_same_content(version) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            "it changes while it is read",
+            "it has changed since it was offered",
         ));
     }
     let whole = Whole {
-        hash: segment_hash(0, 1, bytes),
+        hash: SegmentHash::default(),
         bytes: Arc::from(&*bytes),
     };
-    Ok(Opened {
-        content: Content::Whole(whole),
-        version,
-        opened_at,
-    })
+    Ok((Content::Whole(whole), now, HashIs::Due))
 }
 
 /// Windows into a large file.
@@ -340,15 +383,25 @@ mod tests {
         (root, folder)
     }
 
-    fn opened(folder: &SharedFolder, kept: Option<(FileVersion, Whole)>) -> Opened {
+    fn try_open(
+        folder: &SharedFolder,
+        version: FileVersion,
+        kept: Option<Whole>,
+    ) -> io::Result<Opened> {
         let mut slots = crate::slots::Slots::default();
         let wanted = Wanted {
             id: slots.insert_with(|_| ()),
             name: "f".into(),
+            version,
             kept,
         };
         let (_, result) = open_all(folder, vec![wanted]).pop().expect("one answer");
-        result.expect("it is shared")
+        result
+    }
+
+    fn opened(folder: &SharedFolder, kept: Option<Whole>) -> Opened {
+        let (_, version) = folder.open_file("f").expect("it is shared");
+        try_open(folder, version, kept).expect("it is shared")
     }
 
     fn mapped(folder: &SharedFolder) -> Mapped {
@@ -378,8 +431,7 @@ mod tests {
         let Content::Whole(whole) = first.content else {
             panic!("small files are read whole");
         };
-        let kept = Some((first.version, whole.clone()));
-        let again = opened(&folder, kept.clone());
+        let again = opened(&folder, Some(whole.clone()));
         assert_eq!(again.version, first.version);
         if cfg!(target_os = "linux") && !cfg!(feature = "portable-io") {
             assert!(
@@ -387,9 +439,39 @@ mod tests {
             );
         }
         std::fs::write(root.path().join("f"), b"second").expect("writable");
-        let changed = opened(&folder, kept);
-        assert_ne!(changed.version, first.version);
-        assert!(matches!(changed.content, Content::Whole(new) if *new.bytes == *b"second"));
+        let changed = try_open(&folder, first.version, Some(whole)).expect_err("it has changed");
+        assert_eq!(changed.kind(), io::ErrorKind::InvalidData);
+        let offered_anew = opened(&folder, None);
+        assert_ne!(offered_anew.version, first.version);
+        assert!(matches!(offered_anew.content, Content::Whole(new) if *new.bytes == *b"second"));
+    }
+
+    #[test]
+    fn a_small_file_is_sent_as_it_was_offered_or_not_at_all() {
+        let (root, folder) = shared(b"as offered");
+        let path = root.path().join("f");
+        let offered = opened(&folder, None).version;
+        for (content, error) in [
+            (&b"as offerec"[..], io::ErrorKind::InvalidData),
+            (b"longer than offered", io::ErrorKind::InvalidData),
+            (b"short", io::ErrorKind::UnexpectedEof),
+        ] {
+            std::fs::write(&path, content).expect("writable");
+            let refused = try_open(&folder, offered, None).expect_err("it has changed");
+            assert_eq!(refused.kind(), error);
+        }
+        let other = root.path().join("g");
+        std::fs::write(&other, b"as offered").expect("writable");
+        std::fs::rename(&other, &path).expect("writable");
+        assert!(try_open(&folder, offered, None).is_err(), "another file");
+        std::fs::remove_file(&path).expect("writable");
+        let gone = try_open(&folder, offered, None).expect_err("it is gone");
+        assert_eq!(gone.kind(), io::ErrorKind::NotFound);
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink("g", &path).expect("writable");
+            assert!(try_open(&folder, offered, None).is_err(), "a symlink");
+        }
     }
 
     #[test]

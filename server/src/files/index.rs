@@ -28,26 +28,56 @@ pub struct Index {
     pub skipped: u64,
 }
 
+/// Files of one folder that are told of together while a scan goes on.
+const TOLD_TOGETHER: usize = 256;
+
 impl Index {
     /// Scans a folder.
     #[must_use]
     pub fn scan(root: &Path) -> Self {
+        Self::scan_telling(root, |_, _| {})
+    }
+
+    /// Scans a folder, and tells what it has found as it goes: some files of one folder at a time, and that folder's name
+    /// as files in it have it before their own (`""` or `a/b/`).
+    #[must_use]
+    pub fn scan_telling(root: &Path, mut tell: impl FnMut(&str, &[SharedEntry])) -> Self {
         let mut index = Self::default();
         let mut folders = vec![(root.to_owned(), String::new(), 0)];
         while let Some((path, prefix, depth)) = folders.pop() {
+            let mut told = index.entries.len();
             match std::fs::read_dir(&path) {
                 Ok(read) => {
                     for item in read.flatten() {
                         index.add(&item, &prefix, depth, &mut folders);
+                        if index.entries.len() - told >= TOLD_TOGETHER {
+                            told = index.tell_from(told, &prefix, &mut tell);
+                        }
                     }
                 }
                 Err(error) => {
                     tracing::debug!(folder = %path.display(), %error, "a folder cannot be listed");
                 }
             }
+            index.tell_from(told, &prefix, &mut tell);
         }
-        index.entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        // Stable, because that is the one that makes use of runs in order.
+        index.entries.sort_by(|a, b| a.name.cmp(&b.name));
         index
+    }
+
+    fn tell_from(
+        &mut self,
+        told: usize,
+        folder: &str,
+        tell: &mut impl FnMut(&str, &[SharedEntry]),
+    ) -> usize {
+        let found = &mut self.entries[told..];
+        if !found.is_empty() {
+            found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            tell(folder, found);
+        }
+        self.entries.len()
     }
 
     fn add(
@@ -148,6 +178,33 @@ pub(super) mod tests {
 
     pub(in super::super) fn names(entries: &[SharedEntry]) -> Vec<&str> {
         entries.iter().map(|entry| &*entry.name).collect()
+    }
+
+    #[test]
+    fn a_scan_tells_of_every_file_once_by_folder() {
+        let root = share();
+        let many = root.path().join("docs/many");
+        std::fs::create_dir(&many).expect("writable");
+        for number in 0..3 * TOLD_TOGETHER + 1 {
+            std::fs::write(many.join(number.to_string()), "x").expect("writable");
+        }
+        let mut told: Vec<SharedEntry> = Vec::new();
+        let mut times = 0;
+        let index = Index::scan_telling(root.path(), |folder, found| {
+            assert!(found.len() <= TOLD_TOGETHER && found.is_sorted_by_key(|entry| &entry.name));
+            for entry in found {
+                let (above, _) = entry
+                    .name
+                    .split_at(entry.name.rfind('/').map_or(0, |at| at + 1));
+                assert_eq!(above, folder);
+            }
+            told.extend_from_slice(found);
+            times += 1;
+        });
+        // Once for each of three folders, four times for the large one.
+        assert_eq!(times, 7);
+        told.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        assert_eq!(told, index.starting_with(""));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Whether a file is still the same.
 
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
+use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What identifies a file's content without reading it.
@@ -35,19 +36,37 @@ impl FileVersion {
         }
     }
 
-    /// The same, asked for without opening the file.
+    /// The version of an open file.
+    ///
+    /// # Errors
+    /// It is no regular file, or it cannot be asked.
+    pub fn of_file(file: &File) -> io::Result<Self> {
+        #[cfg(all(target_os = "linux", not(feature = "portable-io")))]
+        let version = Self::of_stat(&rustix::fs::fstat(file)?);
+        #[cfg(not(all(target_os = "linux", not(feature = "portable-io"))))]
+        let version = Some(file.metadata()?)
+            .filter(Metadata::is_file)
+            .map(|metadata| Self::of(&metadata));
+        version.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
+    }
+
+    /// The version of a regular file, from the system's own words.
     #[cfg(all(target_os = "linux", not(feature = "portable-io")))]
     #[must_use]
-    pub fn of_stat(stat: &rustix::fs::Stat) -> Self {
+    pub fn of_stat(stat: &rustix::fs::Stat) -> Option<Self> {
+        use rustix::fs::FileType;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return None;
+        }
         let nanos = |seconds: i128, nanos: i128| seconds * 1_000_000_000 + nanos;
-        Self {
+        Some(Self {
             device: stat.st_dev,
             inode: stat.st_ino,
             // Never negative.
             size: u64::try_from(stat.st_size).unwrap_or(0),
             mtime_ns: nanos(stat.st_mtime.into(), stat.st_mtime_nsec.into()),
             ctime_ns: nanos(stat.st_ctime.into(), stat.st_ctime_nsec.into()),
-        }
+        })
     }
 
     /// The version a file has according to its metadata.

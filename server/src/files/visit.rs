@@ -1,9 +1,14 @@
-//! Looks at many shared files, one after the other, without opening each: whether what is kept of them still counts.
+//! Looks at many shared files, or opens them, one after the other: those of one folder without going through the folders
+//! above it each time.
+
+use std::fs::File;
+use std::io;
 
 use super::folder::SharedFolder;
 use super::version::FileVersion;
 
-/// Asks for the versions of files; those of one folder, after each other, cost one call of the system each.
+/// Opens files, or asks for their versions without that; those of one folder, after each other, cost one call of the
+/// system each.
 #[derive(Debug)]
 pub struct Visit<'a> {
     folder: &'a SharedFolder,
@@ -25,7 +30,28 @@ impl<'a> Visit<'a> {
 
     /// The version of a regular file, if that can be told without opening it. No symlink is followed.
     pub fn version_of(&mut self, name: &str) -> Option<FileVersion> {
-        use rustix::fs::{AtFlags, FileType, statat};
+        use rustix::fs::{AtFlags, statat};
+        let (handle, own) = self.enter(name)?;
+        let found = statat(handle, own, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        FileVersion::of_stat(&found)
+    }
+
+    /// Opens a file for reading. Whether it is a regular one is for the caller to find out.
+    ///
+    /// # Errors
+    /// As [`SharedFolder::open_file`].
+    pub fn open_file(&mut self, name: &str) -> io::Result<File> {
+        if let Some((handle, own)) = self.enter(name)
+            && let Ok(file) = SharedFolder::open_in(handle, own)
+        {
+            return Ok(file);
+        }
+        // The usual way may still be open, and says what is wrong.
+        self.folder.open_file(name).map(|(file, _)| file)
+    }
+
+    /// The folder that a file is in, and what it is called there.
+    fn enter<'n>(&mut self, name: &'n str) -> Option<(&rustix::fd::OwnedFd, &'n str)> {
         let (above, own) = name.rsplit_once('/').unwrap_or(("", name));
         if matches!(own, "" | "." | "..") {
             return None;
@@ -34,10 +60,7 @@ impl<'a> Visit<'a> {
             let handle = self.folder.enter(above).ok()?;
             self.entered = Some((above.to_owned(), handle));
         }
-        let (_, handle) = self.entered.as_ref()?;
-        let found = statat(handle, own, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        let regular = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;
-        regular.then(|| FileVersion::of_stat(&found))
+        self.entered.as_ref().map(|(_, handle)| (handle, own))
     }
 }
 
@@ -49,10 +72,17 @@ impl<'a> Visit<'a> {
         Self { folder }
     }
 
+    /// Opens a file for reading.
+    ///
+    /// # Errors
+    /// As [`SharedFolder::open_file`].
+    pub fn open_file(&mut self, name: &str) -> io::Result<File> {
+        self.folder.open_file(name).map(|(file, _)| file)
+    }
+
     /// Cannot be told: the file is opened.
     #[must_use]
     pub fn version_of(&mut self, _name: &str) -> Option<FileVersion> {
-        let _ = self.folder;
         None
     }
 }
@@ -75,6 +105,8 @@ mod tests {
         for name in ["one", "a/b/three", "a/b/four", "a/two", "one"] {
             let (_, version) = folder.open_file(name).expect("shared");
             assert_eq!(visit.version_of(name), Some(version), "{name}");
+            let opened = visit.open_file(name).expect("shared");
+            assert_eq!(FileVersion::of_file(&opened).ok(), Some(version), "{name}");
         }
         let before = visit.version_of("a/two");
         std::fs::write(root.path().join("a/two"), "longer than it was").expect("writable");
@@ -103,6 +135,9 @@ mod tests {
             "missing",
         ] {
             assert_eq!(visit.version_of(name), None, "{name:?}");
+            let opened = visit.open_file(name);
+            let version = opened.and_then(|file| FileVersion::of_file(&file));
+            assert!(version.is_err(), "{name:?}");
         }
     }
 }

@@ -355,6 +355,7 @@ impl Reactor {
                 };
                 return self.answer(ticket, [listing]);
             }
+            HelperEvent::Found { ticket, found } => return self.on_found(ticket, found),
             HelperEvent::Resolved { ticket, resolution } => {
                 return self.on_resolved(ticket, resolution);
             }
@@ -413,6 +414,7 @@ impl Reactor {
             request,
             first,
             entries: found.into(),
+            more: false,
         };
         self.answer(ticket, refused.into_iter().chain([offer]));
     }

@@ -8,8 +8,10 @@ use columba_core::control::{
 
 use super::Reactor;
 use super::frames::SOFTWARE;
+use crate::files::index::SharedEntry;
 use crate::helpers::Ticket;
 use crate::limits::MAX_PENDING_REQUESTS;
+use crate::listing::Listing;
 use crate::lobby::Refusal;
 use crate::slots::SlotId;
 
@@ -115,7 +117,7 @@ impl Reactor {
         let Some(connection) = self.clients.get_mut(id) else {
             return false;
         };
-        if connection.pending_requests + connection.listings.len() >= MAX_PENDING_REQUESTS {
+        if connection.unanswered() >= MAX_PENDING_REQUESTS {
             let text = "too many requests wait for their answer: read those first";
             self.clients
                 .refuse(id, ControlError::TooFast, request, text);
@@ -158,6 +160,24 @@ impl Reactor {
         {
             self.answer_busy(id, request);
         }
+    }
+
+    /// Offers files while the folder is still being scanned.
+    pub(super) fn on_found(&mut self, ticket: Ticket, found: Vec<SharedEntry>) {
+        let Some(connection) = self.clients.get_mut(ticket.client) else {
+            return;
+        };
+        if connection.is_closing() {
+            return;
+        }
+        let first = connection.add_offers(&found);
+        connection.listings.push_back(Listing::Offer {
+            request: ticket.request,
+            first,
+            entries: found.into(),
+            more: true,
+        });
+        self.clients.mark_dirty(ticket.client);
     }
 
     pub(super) fn on_open(&mut self, id: SlotId, open: &Open) {

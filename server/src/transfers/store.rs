@@ -304,7 +304,8 @@ impl FileStore {
         self.unopened.push(Wanted {
             id,
             name: Arc::clone(&stored.entry.name),
-            kept: kept.map(|whole| (version, whole)),
+            version,
+            kept,
         });
         if self.unopened.len() >= OPENED_TOGETHER {
             self.open_wanted();

@@ -173,6 +173,8 @@ impl Downloader {
             }
             _ => None,
         });
+        // They come as they are found.
+        offered.sort_by(|a, b| a.name.cmp(&b.name));
         (offered, refused)
     }
 

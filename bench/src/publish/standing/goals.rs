@@ -7,20 +7,27 @@ use crate::measured::Row;
 use super::super::collect::{Collection, Group};
 use super::super::fields::{median, number, path, text};
 use super::super::paths::rows;
+use super::super::small_files::{judged, judged_note};
 use super::{Line, MILLISECONDS, RATIO, SHARE, Sense, unit};
 
 /// Small files and many clients.
 pub(super) fn many_lines(collection: &Collection) -> Vec<Line> {
     let small = collection.measured("small-files");
-    let ours = small.iter().find(|row| row.subject.row == "columba");
+    let ours = judged(&small);
     let times = |others: &[&str]| {
         let other = small
             .iter()
             .filter(|row| others.contains(&row.subject.row.as_str()))
             .max_by(|a, b| a.files_per_second.total_cmp(&b.files_per_second))?;
-        let ours: &&Row = ours?;
-        let ratio = ours.files_per_second / other.files_per_second.max(1e-9);
-        Some((ratio, other.subject.row.clone()))
+        let times = |row: &Row| row.files_per_second / other.files_per_second.max(1e-9);
+        let again = small
+            .iter()
+            .find(|row| row.subject.sent_before == Some(true));
+        let again = again.map_or_else(String::new, |row| {
+            format!("; again {}", RATIO.show(times(row)))
+        });
+        let note = format!("{}; {}{again}", other.subject.row, judged_note(ours?));
+        Some((times(ours?), note))
     };
     let ten = (Sense::AtLeast, 10.0, RATIO);
     let mut lines = vec![

@@ -1,0 +1,54 @@
+//! Columba's downloads of many small files, each pair with a server of its own: the first, for which the server has to
+//! open, read and hash every file, and the next, for which it still holds them in memory.
+
+use anyhow::Result;
+
+use crate::columba::{Columba, Wanted};
+use crate::measured::{Row, Run, Subject};
+use crate::progress::Progress;
+use crate::session::ServerOptions;
+use crate::stage::Stage;
+
+/// What was measured so far.
+#[derive(Debug, Default)]
+pub(crate) struct Twice {
+    first: Vec<Run>,
+    again: Vec<Run>,
+}
+
+impl Twice {
+    /// Starts a server and downloads twice.
+    pub(crate) fn run(
+        &mut self,
+        stage: &mut Stage,
+        server: ServerOptions<'_>,
+        wanted: &Wanted<'_>,
+        progress: &Progress,
+        counts: bool,
+    ) -> Result<()> {
+        let columba = Columba::start(stage, server, wanted)?;
+        let mut sent_again = 0;
+        for runs in [&mut self.first, &mut self.again] {
+            let mut run = columba.run(stage, progress)?;
+            let sent_again_by_now = columba.counters(stage)?.retransmitted_packets;
+            run.retransmitted =
+                sent_again_by_now - std::mem::replace(&mut sent_again, sent_again_by_now);
+            if counts {
+                runs.push(run);
+            }
+        }
+        columba.end(stage)
+    }
+
+    /// The row of the first downloads, and that of the others.
+    pub(crate) fn into_rows(self, subject: &Subject, settings: &str) -> Result<Vec<Row>> {
+        let of = |sent_before, runs: &[Run]| {
+            let subject = Subject {
+                sent_before: Some(sent_before),
+                ..subject.clone()
+            };
+            Row::of(subject, settings.to_owned(), runs)
+        };
+        Ok(vec![of(false, &self.first)?, of(true, &self.again)?])
+    }
+}
