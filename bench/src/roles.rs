@@ -77,6 +77,9 @@ impl Role {
 /// Plays the role this process was started for; `None` when a person started it.
 pub(crate) fn play(arguments: &[OsString]) -> Option<ExitCode> {
     let role = Role::from_environment()?;
+    if std::env::var_os("NOSESSION").is_none() {
+        os::begin_session();
+    }
     if role != Role::Chat && role != Role::Many {
         end_with_parent();
     }

@@ -6,6 +6,7 @@
 //! who publishes is on the server's side: what is seen is one way through a full link.
 
 mod args;
+mod cold;
 mod downloads;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use crate::chat::{
     LatencyMicros, Load, Outcome, look_around, raise_descriptor_limit, write_histograms,
 };
 use crate::histogram;
+use crate::machine::CpuTimes;
 use crate::os;
 use crate::plot::{Distribution, PercentileChart};
 use crate::progress::Progress;
@@ -61,6 +63,8 @@ struct Row {
     server_us: Option<LatencyMicros>,
     server_loop_turn_us: Option<LatencyMicros>,
     download_bytes_per_second: f64,
+    /// Of the processors' time, the share that the hypervisor gave to others.
+    steal: f64,
 }
 
 /// One round, and when it took place: seconds since 1970, of what was counted.
@@ -70,6 +74,7 @@ struct Round {
     began_s: f64,
     ended_s: f64,
     download_bytes_per_second: f64,
+    steal: f64,
 }
 
 /// Runs the workload; false when some message was not delivered.
@@ -120,7 +125,7 @@ pub(crate) fn run(args: &MixedArgs) -> Result<bool> {
     )?);
     if args.cold {
         progress.say("chat beside downloads from a cold disk");
-        files.make_cold()?;
+        cold::drop_from_memory(&mut stage, files.paths())?;
         rounds.push(beside(&mut stage, &session, &mut load, &files, args, COLD)?);
     }
     progress.clear();
@@ -162,6 +167,7 @@ fn since_1970() -> f64 {
 
 fn alone(stage: &mut Stage, load: &mut Load, args: &MixedArgs) -> Result<Round> {
     let began_s = since_1970() + args.plan()?.warm_up.as_secs_f64();
+    let times = CpuTimes::now();
     let outcome = load.run(&mut || look_around(stage))?;
     Ok(Round {
         name: "alone",
@@ -169,6 +175,7 @@ fn alone(stage: &mut Stage, load: &mut Load, args: &MixedArgs) -> Result<Round> 
         began_s,
         ended_s: since_1970(),
         download_bytes_per_second: 0.0,
+        steal: CpuTimes::now().steal_since(&times),
     })
 }
 
@@ -186,11 +193,12 @@ fn beside(
         downloads.set_niceness(stage, args.nice)?;
     }
     let began_s = since_1970() + args.plan()?.warm_up.as_secs_f64();
-    let (start, bytes) = (Instant::now(), downloads.bytes());
+    let (start, bytes, times) = (Instant::now(), downloads.bytes(), CpuTimes::now());
     let outcome = load.run(&mut || downloads.look_around(stage))?;
     let came = downloads.bytes().saturating_sub(bytes);
     let download_bytes_per_second = rate(came, start.elapsed().as_secs_f64());
     let ended_s = since_1970();
+    let steal = CpuTimes::now().steal_since(&times);
     downloads.end(stage)?;
     Ok(Round {
         name,
@@ -198,6 +206,7 @@ fn beside(
         began_s,
         ended_s,
         download_bytes_per_second,
+        steal,
     })
 }
 
@@ -242,6 +251,7 @@ fn row_of(args: &MixedArgs, round: &Round, log: &[histogram::Interval]) -> Resul
         server_us: in_round(round, log, FAN_OUT)?,
         server_loop_turn_us: in_round(round, log, "loop_turn")?,
         download_bytes_per_second: round.download_bytes_per_second.round(),
+        steal: round.steal,
     })
 }
 
@@ -254,7 +264,7 @@ fn describe(row: &Row) -> String {
     };
     let unknown = "unknown: choose more --seconds".to_owned();
     format!(
-        "{} ({} downloads, {}/s; {} messages/s to {}; {} of {} delivered)\n  \
+        "{} ({} downloads, {}/s; {} messages/s to {}; {} of {} delivered; {:.1} % of the processors stolen)\n  \
          at the client    {}\n  in the server    {}\n  turns of its loop {}",
         row.row,
         row.downloads,
@@ -263,6 +273,7 @@ fn describe(row: &Row) -> String {
         row.subscribers,
         row.delivered,
         row.expected,
+        row.steal * 1e2,
         micros(&row.client_us),
         row.server_us
             .as_ref()

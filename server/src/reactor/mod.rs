@@ -360,9 +360,12 @@ impl Reactor {
             }
             HelperEvent::Opened(files) => store.on_opened_all(files),
             HelperEvent::Hashed { file, values } => store.on_hashed(file, &values),
-            HelperEvent::ReadAhead { file, first, count } => {
-                store.on_read_ahead(file, first, count)
-            }
+            HelperEvent::ReadAhead {
+                file,
+                first,
+                count,
+                last,
+            } => store.on_read_ahead(file, first, count, last),
             HelperEvent::ReadFailed { file, error } => store.on_read_failed(file, &error),
         };
         self.transfers.wake(self.now, &woken);
