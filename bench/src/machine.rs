@@ -37,13 +37,6 @@ impl Machine {
     }
 }
 
-/// Memory that holds nothing now; 0 where the system does not tell.
-pub(crate) fn free_memory_bytes() -> u64 {
-    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let free = value_of(&memory, "MemFree").and_then(|text| text.strip_suffix(" kB"));
-    free.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0) << 10
-}
-
 fn value_of<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let line = text.lines().find(|line| line.starts_with(name))?;
     line.split_once(':').map(|(_, value)| value.trim())

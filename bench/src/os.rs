@@ -117,8 +117,12 @@ mod unix {
         let _ = rustix::process::setpriority_process(None, nice);
     }
 
-    /// Sets the niceness of all threads that a process has now; those they start inherit it.
+    /// Sets the niceness of all threads that a process has now; those they start inherit it. Where sessions share
+    /// processors out among themselves, niceness counts within them, so that of the session is set as well: the process must
+    /// have one of its own.
     pub(crate) fn set_niceness(process: u32, nice: i32) -> std::io::Result<()> {
+        // Only Linux has it.
+        let _ = std::fs::write(format!("/proc/{process}/autogroup"), nice.to_string());
         for task in std::fs::read_dir(format!("/proc/{process}/task"))? {
             let task = task?.file_name();
             let task = task.to_str().and_then(|number| number.parse().ok());

@@ -3,9 +3,9 @@
 //! Dropping a file from the page cache is a request, which the system does not follow for pages that somebody maps, as
 //! the server does for a while after the last download. So it is asked again until the pages are gone.
 //!
-//! Memory that became free so may go back to a hypervisor. A virtual machine that reads the files anew would wait for
-//! its host to find memory, several milliseconds at a time and on all processors at once, which is not what a disk costs.
-//! So memory for the files is touched before.
+//! Memory that became free so may go back to a hypervisor, little by little: a virtual machine reports it. While the host
+//! takes it, it stops all processors of the machine for 30 ms and more when they are busy, so that even a thread of
+//! real-time priority that only looks at the clock is late. That is no disk's doing, and waited for.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -23,12 +23,19 @@ const DROP_EVERY: Duration = Duration::from_secs(1);
 const LOOKS: u64 = 128;
 /// As many of all places may still be in memory, as a share.
 const WARM_SHARE: f64 = 0.02;
-/// Memory is touched in pieces of so many bytes.
-const PIECE_BYTES: usize = 256 << 20;
+/// How long memory goes back to a hypervisor: Linux reports a sixteenth of it every two seconds.
+const GIVING_BACK: Duration = Duration::from_secs(40);
 
-/// Takes the files, which have been written to disk before, out of the page cache, however long that takes.
+/// Takes the files, which have been written to disk before, out of the page cache, and waits until all is quiet.
 #[cfg(target_os = "linux")]
-pub(super) fn drop_from_memory(stage: &mut Stage, paths: &[PathBuf]) -> Result<()> {
+pub(super) fn make_cold(stage: &mut Stage, paths: &[PathBuf]) -> Result<()> {
+    drop_from_memory(stage, paths)?;
+    wait(stage, GIVING_BACK)
+}
+
+/// However long that takes.
+#[cfg(target_os = "linux")]
+fn drop_from_memory(stage: &mut Stage, paths: &[PathBuf]) -> Result<()> {
     let give_up_at = Instant::now() + PATIENCE;
     loop {
         let (mut warm, mut looks) = (0, 0);
@@ -44,7 +51,7 @@ pub(super) fn drop_from_memory(stage: &mut Stage, paths: &[PathBuf]) -> Result<(
         }
         let share = crate::report::share(warm, looks);
         if share <= WARM_SHARE {
-            break;
+            return Ok(());
         }
         if Instant::now() >= give_up_at {
             bail!(
@@ -52,15 +59,20 @@ pub(super) fn drop_from_memory(stage: &mut Stage, paths: &[PathBuf]) -> Result<(
                 share * 1e2
             );
         }
-        let again_at = Instant::now() + DROP_EVERY;
-        // Listening, so that an interruption is heard.
-        while stage.next(again_at)?.is_some() {}
+        wait(stage, DROP_EVERY)?;
     }
-    touch_memory(paths)
+}
+
+/// Waits, listening, so that an interruption is heard.
+#[cfg(target_os = "linux")]
+fn wait(stage: &mut Stage, time: Duration) -> Result<()> {
+    let until = Instant::now() + time;
+    while stage.next(until)?.is_some() {}
+    Ok(())
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn drop_from_memory(_stage: &mut Stage, _paths: &[PathBuf]) -> Result<()> {
+pub(super) fn make_cold(_stage: &mut Stage, _paths: &[PathBuf]) -> Result<()> {
     bail!("on this system nothing can be dropped from the page cache: leave --cold out");
 }
 
@@ -89,24 +101,6 @@ fn count_warm(file: &File) -> Result<u64> {
         }
     }
     Ok(warm)
-}
-
-/// Uses as much free memory as the files will take, and frees it again.
-#[cfg(target_os = "linux")]
-fn touch_memory(paths: &[PathBuf]) -> Result<()> {
-    let mut files = 0;
-    for path in paths {
-        files += std::fs::metadata(path)?.len();
-    }
-    let mut pieces = Vec::new();
-    while (pieces.len() * PIECE_BYTES) as u64 <= files
-        && crate::machine::free_memory_bytes() > 4 * PIECE_BYTES as u64
-    {
-        pieces.push(vec![1u8; PIECE_BYTES]);
-    }
-    // Nobody reads them, which must not be a reason to leave them out.
-    std::hint::black_box(&pieces);
-    Ok(())
 }
 
 #[cfg(test)]

@@ -53,6 +53,8 @@ struct Row {
     payload_limit: u16,
     nice: i32,
     server_nice: i32,
+    /// Each process has a session of its own.
+    own_sessions: bool,
     /// Of the network before the server.
     path_rate: Option<String>,
     path_rtt_ms: Option<f64>,
@@ -89,6 +91,7 @@ pub(crate) fn run(args: &MixedArgs) -> Result<bool> {
     } else {
         Some(memory)
     })?;
+    stage.give_sessions();
     let share = stage.make_folder("share")?;
     progress.say("writing the files");
     let files = Files::write(&share, args.mib << 20, args.downloads(), args.cold)?;
@@ -125,7 +128,7 @@ pub(crate) fn run(args: &MixedArgs) -> Result<bool> {
     )?);
     if args.cold {
         progress.say("chat beside downloads from a cold disk");
-        cold::drop_from_memory(&mut stage, files.paths())?;
+        cold::make_cold(&mut stage, files.paths())?;
         rounds.push(beside(&mut stage, &session, &mut load, &files, args, COLD)?);
     }
     progress.clear();
@@ -243,6 +246,7 @@ fn row_of(args: &MixedArgs, round: &Round, log: &[histogram::Interval]) -> Resul
         payload_limit: args.max_datagram,
         nice: args.nice,
         server_nice: args.server_nice,
+        own_sessions: true,
         path_rate: args.rate.clone(),
         path_rtt_ms: args.delay.map(|delay| delay.as_secs_f64() * 2e3),
         delivered: round.outcome.delivered,
