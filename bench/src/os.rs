@@ -6,14 +6,14 @@ use std::time::Duration;
 
 #[cfg(unix)]
 pub(crate) use unix::{
-    children_cpu_time, cpu_time, cpu_time_of, free_bytes, is_root, peak_memory_bytes, set_niceness,
-    set_urgent, terminate, use_cores, watch_signals,
+    begin_session, children_cpu_time, cpu_time, cpu_time_of, free_bytes, is_root,
+    peak_memory_bytes, set_niceness, set_urgent, terminate, use_cores, watch_signals,
 };
 
 #[cfg(not(unix))]
 pub(crate) use portable::{
-    children_cpu_time, cpu_time, cpu_time_of, free_bytes, is_root, peak_memory_bytes, set_niceness,
-    set_urgent, terminate, use_cores, watch_signals,
+    begin_session, children_cpu_time, cpu_time, cpu_time_of, free_bytes, is_root,
+    peak_memory_bytes, set_niceness, set_urgent, terminate, use_cores, watch_signals,
 };
 
 #[cfg(unix)]
@@ -27,6 +27,13 @@ mod unix {
 
     /// Of a load generator, which must not be what is measured.
     const URGENT_NICE: i32 = -15;
+
+    /// Gives this process a session of its own, as a service has. Linux shares processors out among sessions first
+    /// (autogroup), so that a program with many threads takes no more than others.
+    pub(crate) fn begin_session() {
+        // Who leads a group of processes already stays where it is.
+        let _ = rustix::process::setsid();
+    }
 
     /// Asks a child to end in its own way. A child that has ended already needs no asking.
     pub(crate) fn terminate(child: &mut Child) {
@@ -110,8 +117,12 @@ mod unix {
         let _ = rustix::process::setpriority_process(None, nice);
     }
 
-    /// Sets the niceness of all threads that a process has now; those they start inherit it.
+    /// Sets the niceness of all threads that a process has now; those they start inherit it. Where sessions share
+    /// processors out among themselves, niceness counts within them, so that of the session is set as well: the process must
+    /// have one of its own.
     pub(crate) fn set_niceness(process: u32, nice: i32) -> std::io::Result<()> {
+        // Only Linux has it.
+        let _ = std::fs::write(format!("/proc/{process}/autogroup"), nice.to_string());
         for task in std::fs::read_dir(format!("/proc/{process}/task"))? {
             let task = task?.file_name();
             let task = task.to_str().and_then(|number| number.parse().ok());
@@ -149,6 +160,8 @@ mod unix {
 #[cfg(not(unix))]
 mod portable {
     use super::{Child, Duration, Path};
+
+    pub(crate) fn begin_session() {}
 
     pub(crate) fn terminate(child: &mut Child) {
         // There is no gentle way; a child that has ended already is no error.

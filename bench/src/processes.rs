@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::os;
-use crate::roles::{ROLE_VARIABLE, Role};
+use crate::roles::{ROLE_VARIABLE, Role, SESSION_VARIABLE};
 
 /// How often a child is asked whether it has ended.
 const REAP_INTERVAL: Duration = Duration::from_millis(5);
@@ -45,6 +45,16 @@ pub(crate) struct Launch<'a> {
     pub(crate) arguments: Vec<OsString>,
 }
 
+/// Where a process runs.
+pub(crate) struct Place<'a> {
+    /// Its working folder.
+    pub(crate) folder: &'a Path,
+    /// Its standard error goes there.
+    pub(crate) log: PathBuf,
+    /// It gets a session of its own.
+    pub(crate) own_session: bool,
+}
+
 /// A running child. Dropping it kills it.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -59,10 +69,14 @@ impl Process {
     pub(crate) fn start(
         launch: &Launch<'_>,
         id: ProcessId,
-        log: PathBuf,
-        folder: &Path,
+        place: Place<'_>,
         told: &SyncSender<Heard>,
     ) -> Result<Self> {
+        let Place {
+            folder,
+            log,
+            own_session,
+        } = place;
         let context = || format!("cannot start the {}", launch.name);
         let program = std::env::current_exe().with_context(context)?;
         let mut command = Command::new(program);
@@ -71,6 +85,9 @@ impl Process {
         // Settings of whoever runs this must not reach the programs under test.
         for (variable, _) in std::env::vars_os().filter(|(name, _)| is_ours(name)) {
             command.env_remove(variable);
+        }
+        if own_session {
+            command.env(SESSION_VARIABLE, "own");
         }
         let stderr = File::create(&log).with_context(context)?;
         let mut child = command

@@ -12,6 +12,8 @@ use crate::{allocations, download, many, os, transports};
 
 /// Which program to be.
 pub(crate) const ROLE_VARIABLE: &str = "COLUMBA_BENCH_ROLE";
+/// Set when the process is to have a session of its own.
+pub(crate) const SESSION_VARIABLE: &str = "COLUMBA_BENCH_SESSION";
 
 /// What a child process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +79,9 @@ impl Role {
 /// Plays the role this process was started for; `None` when a person started it.
 pub(crate) fn play(arguments: &[OsString]) -> Option<ExitCode> {
     let role = Role::from_environment()?;
+    if std::env::var_os(SESSION_VARIABLE).is_some() {
+        os::begin_session();
+    }
     if role != Role::Chat && role != Role::Many {
         end_with_parent();
     }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::os;
-use crate::processes::{Heard, Launch, Process, ProcessId};
+use crate::processes::{Heard, Launch, Place, Process, ProcessId};
 use crate::roles::Role;
 
 /// Lines that may wait to be looked at; then their writers wait.
@@ -64,6 +64,7 @@ pub(crate) struct Stage {
     heard: Receiver<Heard>,
     told: SyncSender<Heard>,
     folder: TempDir,
+    own_sessions: bool,
 }
 
 impl Stage {
@@ -88,7 +89,13 @@ impl Stage {
             heard,
             told,
             folder,
+            own_sessions: false,
         })
+    }
+
+    /// Processes that are started from now on have a session each, as services and people's programs have.
+    pub(crate) const fn give_sessions(&mut self) {
+        self.own_sessions = true;
     }
 
     /// A path in the temporary folder.
@@ -119,7 +126,12 @@ impl Stage {
     pub(crate) fn start(&mut self, launch: &Launch<'_>) -> Result<ProcessId> {
         let id = ProcessId(self.processes.len());
         let log = self.path(&format!("{}-{}.log", launch.role.id(), id.0));
-        let process = Process::start(launch, id, log, self.folder.path(), &self.told)?;
+        let place = Place {
+            folder: self.folder.path(),
+            log,
+            own_session: self.own_sessions,
+        };
+        let process = Process::start(launch, id, place, &self.told)?;
         self.processes.push(process);
         Ok(id)
     }

@@ -52,7 +52,7 @@ pub enum HelperEvent {
         /// Their values, following those that came before.
         values: Vec<[u8; 32]>,
     },
-    /// Segments were read into memory.
+    /// Segments are in memory.
     ReadAhead {
         /// Which file.
         file: SlotId,
@@ -60,6 +60,8 @@ pub enum HelperEvent {
         first: u32,
         /// How many.
         count: u32,
+        /// No more will come without another job.
+        last: bool,
     },
     /// A file could not be read, or is shorter than it was.
     ReadFailed {

@@ -1,6 +1,7 @@
 //! Downloads that go on as long as they are wanted.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -20,8 +21,8 @@ const LINKS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Files {
     folder: PathBuf,
-    /// One for each download; several may be the same.
-    per_download: Vec<PathBuf>,
+    /// Downloads share them when there are fewer.
+    written: Vec<PathBuf>,
 }
 
 impl Files {
@@ -32,6 +33,12 @@ impl Files {
         for index in 0..distinct {
             let path = folder.join(format!("file-{index}.bin"));
             content::write_noise(&path, bytes, index as u64)?;
+            if apart {
+                // What is still to be written to the disk would be written while others are measured.
+                File::open(&path)
+                    .and_then(|file| file.sync_all())
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+            }
             for link in 1..LINKS {
                 let name = folder.join(format!("file-{index}.bin.{link}"));
                 std::fs::hard_link(&path, &name)
@@ -39,34 +46,20 @@ impl Files {
             }
             written.push(path);
         }
-        let per_download = (0..downloads).map(|index| written[index % distinct].clone());
         Ok(Self {
             folder: folder.to_path_buf(),
-            per_download: per_download.collect(),
+            written,
         })
     }
 
-    /// Takes all files out of the page cache; they have been written to disk before.
-    #[cfg(target_os = "linux")]
-    pub(super) fn make_cold(&self) -> Result<()> {
-        use rustix::fs::{Advice, fadvise};
-        for path in &self.per_download {
-            let context = || format!("cannot drop {} from the page cache", path.display());
-            let file = std::fs::File::open(path).with_context(context)?;
-            file.sync_all().with_context(context)?;
-            fadvise(&file, 0, None, Advice::DontNeed).with_context(context)?;
-        }
-        Ok(())
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    pub(super) fn make_cold(&self) -> Result<()> {
-        bail!("on this system nothing can be dropped from the page cache: leave --cold out");
+    /// All files, each once.
+    pub(super) fn paths(&self) -> &[PathBuf] {
+        &self.written
     }
 
     /// With `once`, a file's own name only: under another one its bytes would be warm.
     fn names(&self, download: usize, once: bool) -> impl Iterator<Item = String> + use<> {
-        let path = &self.per_download[download];
+        let path = &self.written[download % self.written.len()];
         let name = path.strip_prefix(&self.folder).unwrap_or(path);
         let name = name.to_string_lossy().into_owned();
         (0..if once { 1 } else { LINKS }).map(move |link| match link {

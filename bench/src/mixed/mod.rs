@@ -6,6 +6,7 @@
 //! who publishes is on the server's side: what is seen is one way through a full link.
 
 mod args;
+mod cold;
 mod downloads;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use crate::chat::{
     LatencyMicros, Load, Outcome, look_around, raise_descriptor_limit, write_histograms,
 };
 use crate::histogram;
+use crate::machine::CpuTimes;
 use crate::os;
 use crate::plot::{Distribution, PercentileChart};
 use crate::progress::Progress;
@@ -51,6 +53,8 @@ struct Row {
     payload_limit: u16,
     nice: i32,
     server_nice: i32,
+    /// Each process has a session of its own.
+    own_sessions: bool,
     /// Of the network before the server.
     path_rate: Option<String>,
     path_rtt_ms: Option<f64>,
@@ -61,6 +65,8 @@ struct Row {
     server_us: Option<LatencyMicros>,
     server_loop_turn_us: Option<LatencyMicros>,
     download_bytes_per_second: f64,
+    /// Of the processors' time, the share that the hypervisor gave to others.
+    steal: f64,
 }
 
 /// One round, and when it took place: seconds since 1970, of what was counted.
@@ -70,6 +76,7 @@ struct Round {
     began_s: f64,
     ended_s: f64,
     download_bytes_per_second: f64,
+    steal: f64,
 }
 
 /// Runs the workload; false when some message was not delivered.
@@ -84,6 +91,7 @@ pub(crate) fn run(args: &MixedArgs) -> Result<bool> {
     } else {
         Some(memory)
     })?;
+    stage.give_sessions();
     let share = stage.make_folder("share")?;
     progress.say("writing the files");
     let files = Files::write(&share, args.mib << 20, args.downloads(), args.cold)?;
@@ -120,7 +128,7 @@ pub(crate) fn run(args: &MixedArgs) -> Result<bool> {
     )?);
     if args.cold {
         progress.say("chat beside downloads from a cold disk");
-        files.make_cold()?;
+        cold::make_cold(&mut stage, files.paths())?;
         rounds.push(beside(&mut stage, &session, &mut load, &files, args, COLD)?);
     }
     progress.clear();
@@ -162,6 +170,7 @@ fn since_1970() -> f64 {
 
 fn alone(stage: &mut Stage, load: &mut Load, args: &MixedArgs) -> Result<Round> {
     let began_s = since_1970() + args.plan()?.warm_up.as_secs_f64();
+    let times = CpuTimes::now();
     let outcome = load.run(&mut || look_around(stage))?;
     Ok(Round {
         name: "alone",
@@ -169,6 +178,7 @@ fn alone(stage: &mut Stage, load: &mut Load, args: &MixedArgs) -> Result<Round> 
         began_s,
         ended_s: since_1970(),
         download_bytes_per_second: 0.0,
+        steal: CpuTimes::now().steal_since(&times),
     })
 }
 
@@ -186,11 +196,12 @@ fn beside(
         downloads.set_niceness(stage, args.nice)?;
     }
     let began_s = since_1970() + args.plan()?.warm_up.as_secs_f64();
-    let (start, bytes) = (Instant::now(), downloads.bytes());
+    let (start, bytes, times) = (Instant::now(), downloads.bytes(), CpuTimes::now());
     let outcome = load.run(&mut || downloads.look_around(stage))?;
     let came = downloads.bytes().saturating_sub(bytes);
     let download_bytes_per_second = rate(came, start.elapsed().as_secs_f64());
     let ended_s = since_1970();
+    let steal = CpuTimes::now().steal_since(&times);
     downloads.end(stage)?;
     Ok(Round {
         name,
@@ -198,6 +209,7 @@ fn beside(
         began_s,
         ended_s,
         download_bytes_per_second,
+        steal,
     })
 }
 
@@ -234,6 +246,7 @@ fn row_of(args: &MixedArgs, round: &Round, log: &[histogram::Interval]) -> Resul
         payload_limit: args.max_datagram,
         nice: args.nice,
         server_nice: args.server_nice,
+        own_sessions: true,
         path_rate: args.rate.clone(),
         path_rtt_ms: args.delay.map(|delay| delay.as_secs_f64() * 2e3),
         delivered: round.outcome.delivered,
@@ -242,6 +255,7 @@ fn row_of(args: &MixedArgs, round: &Round, log: &[histogram::Interval]) -> Resul
         server_us: in_round(round, log, FAN_OUT)?,
         server_loop_turn_us: in_round(round, log, "loop_turn")?,
         download_bytes_per_second: round.download_bytes_per_second.round(),
+        steal: round.steal,
     })
 }
 
@@ -254,7 +268,7 @@ fn describe(row: &Row) -> String {
     };
     let unknown = "unknown: choose more --seconds".to_owned();
     format!(
-        "{} ({} downloads, {}/s; {} messages/s to {}; {} of {} delivered)\n  \
+        "{} ({} downloads, {}/s; {} messages/s to {}; {} of {} delivered; {:.1} % of the processors stolen)\n  \
          at the client    {}\n  in the server    {}\n  turns of its loop {}",
         row.row,
         row.downloads,
@@ -263,6 +277,7 @@ fn describe(row: &Row) -> String {
         row.subscribers,
         row.delivered,
         row.expected,
+        row.steal * 1e2,
         micros(&row.client_us),
         row.server_us
             .as_ref()

@@ -152,6 +152,9 @@ pub(super) fn mixed_kind(group: &Group<'_>) -> String {
     } else if text(row, "row") == "cold" {
         kind += ", files on disk";
     }
+    if row["own_sessions"] == true {
+        kind += ", each process in a session of its own";
+    }
     if number(row, "server_nice").is_some_and(|nice| nice < 0.0) {
         kind += &format!(
             ", the server preferred by niceness {}",

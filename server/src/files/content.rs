@@ -17,7 +17,7 @@ use super::kept::Whole;
 use super::sigbus::Guard;
 use super::version::FileVersion;
 use super::visit::Visit;
-use crate::helpers::{HelperEvent, Mailbox};
+use super::warm;
 use crate::slots::SlotId;
 
 /// Files up to this size are read whole, and hashed while they are in the cache.
@@ -30,9 +30,6 @@ const WINDOW_OVERLAP_BYTES: u64 = 64 * 1_024;
 /// Windows of one file that are kept: clients at different places of it, or one after the other. They cost address
 /// space and page tables (2 MB per GiB), not memory: the pages are the page cache's.
 const MAX_WINDOWS: usize = 64;
-
-/// Segments read ahead of the senders at once.
-pub const READ_AHEAD_SEGMENTS: u32 = 8;
 
 /// A segment found in memory is taken to be there for so many seconds.
 const WARM_S: u64 = 10;
@@ -49,6 +46,8 @@ pub struct Opened {
     pub version: FileVersion,
     /// When that was.
     pub opened_at: SystemTime,
+    /// So many of its first segments were in memory.
+    pub warm: u32,
 }
 
 /// A file to open.
@@ -82,23 +81,29 @@ pub fn open_all(folder: &SharedFolder, wanted: Vec<Wanted>) -> Vec<(SlotId, io::
     let mut open_one = |wanted: Wanted| {
         let opened_at = SystemTime::now();
         let version = wanted.version;
-        let content = match wanted.kept {
+        let found = match wanted.kept {
             Some(whole) if visit.version_of(&wanted.name) == Some(version) => {
-                Ok((Content::Whole(whole), version, HashIs::Known))
+                Ok(Found::whole(whole, version, HashIs::Known))
             }
             Some(_) | None if version.size <= SMALL_FILE_BYTES => visit
                 .open_file(&wanted.name)
                 .and_then(|file| read_whole(&file, &version, &mut buffer)),
-            Some(_) | None => folder.open_file(&wanted.name).map(|(file, version)| {
-                let content = Content::Mapped(Mapped::new(file, version));
-                (content, version, HashIs::Known)
-            }),
+            Some(_) | None => folder
+                .open_file(&wanted.name)
+                .map(|(file, version)| Found::mapped(file, version)),
         };
-        let opened = content.map(|(content, version, hash)| {
+        let opened = found.map(|found| {
+            let Found {
+                content,
+                version,
+                warm,
+                hash,
+            } = found;
             let opened = Opened {
                 content,
                 version,
                 opened_at,
+                warm,
             };
             (opened, hash)
         });
@@ -115,6 +120,36 @@ pub fn open_all(folder: &SharedFolder, wanted: Vec<Wanted>) -> Vec<(SlotId, io::
         .into_iter()
         .map(|(id, opened)| (id, opened.map(|(opened, _)| opened)))
         .collect()
+}
+
+/// What was found where a file was looked for.
+struct Found {
+    content: Content,
+    version: FileVersion,
+    warm: u32,
+    hash: HashIs,
+}
+
+impl Found {
+    const fn whole(whole: Whole, version: FileVersion, hash: HashIs) -> Self {
+        Self {
+            content: Content::Whole(whole),
+            version,
+            warm: 1,
+            hash,
+        }
+    }
+
+    fn mapped(file: File, version: FileVersion) -> Self {
+        warm::read_as_asked(&file);
+        let warm = warm::count_warm(&file, version.size, 0, warm::READ_AHEAD_SEGMENTS);
+        Self {
+            content: Content::Mapped(Mapped::new(file, version)),
+            version,
+            warm,
+            hash: HashIs::Known,
+        }
+    }
 }
 
 /// Small files that are hashed together.
@@ -148,11 +183,7 @@ enum HashIs {
 }
 
 /// Reads a file that had `version` when it was offered; it still has afterwards, or this fails. Its hash is to follow.
-fn read_whole(
-    file: &File,
-    version: &FileVersion,
-    buffer: &mut Vec<u8>,
-) -> io::Result<(Content, FileVersion, HashIs)> {
+fn read_whole(file: &File, version: &FileVersion, buffer: &mut Vec<u8>) -> io::Result<Found> {
     let size = usize::try_from(version.size).unwrap_or(usize::MAX);
     if buffer.len() < size {
         buffer.resize(size, 0);
@@ -171,7 +202,7 @@ fn read_whole(
         hash: SegmentHash::default(),
         bytes: Arc::from(&*bytes),
     };
-    Ok((Content::Whole(whole), now, HashIs::Due))
+    Ok(Found::whole(whole, now, HashIs::Due))
 }
 
 /// Windows into a large file.
@@ -295,19 +326,12 @@ impl Mapped {
         })
     }
 
-    /// Whether a segment can be read without waiting for a disk, as of `now_s` seconds of the loop's clock.
-    pub fn is_warm(&mut self, segment: u32, now_s: u64) -> bool {
-        let Some(&warm_s) = self.warm_s.get(segment as usize) else {
-            return true;
-        };
-        if warm_s != 0 && now_s < u64::from(warm_s) - 1 + WARM_S {
-            return true;
-        }
-        let warm = is_resident(&self.file, segment, self.version.size);
-        if warm {
-            self.set_warm(segment, 1, now_s);
-        }
-        warm
+    /// Whether a segment is known to be in memory, as of `now_s` seconds of the loop's clock; one beyond the end is.
+    #[must_use]
+    pub fn is_warm(&self, segment: u32, now_s: u64) -> bool {
+        self.warm_s
+            .get(segment as usize)
+            .is_none_or(|&warm_s| warm_s != 0 && now_s < u64::from(warm_s) - 1 + WARM_S)
     }
 
     /// Segments are in memory.
@@ -317,58 +341,6 @@ impl Mapped {
         if let Some(stamps) = self.warm_s.get_mut(places) {
             stamps.fill(stamp);
         }
-    }
-}
-
-/// Looks at a few places of a segment whether they are in the page cache. The kernel reads ahead in runs of at least
-/// 128 KiB, so that is how far apart they are.
-#[cfg(target_os = "linux")]
-fn is_resident(file: &File, segment: u32, size: u64) -> bool {
-    use rustix::io::{Errno, ReadWriteFlags, preadv2};
-    const STEP_BYTES: usize = 128 * 1_024;
-    let start = u64::from(segment) * SEGMENT_BYTES;
-    let end = (start + SEGMENT_BYTES).min(size);
-    (start..end)
-        .step_by(STEP_BYTES)
-        .chain([end.saturating_sub(1)])
-        .all(|offset| {
-            let mut byte = [0];
-            let mut slices = [io::IoSliceMut::new(&mut byte)];
-            match preadv2(file, &mut slices, offset, ReadWriteFlags::NOWAIT) {
-                Ok(_) => true,
-                // File systems that cannot tell are taken to be in memory: most are.
-                Err(error) => error != Errno::AGAIN,
-            }
-        })
-}
-
-/// Cannot be told: a helper reads each segment before it is sent.
-#[cfg(not(target_os = "linux"))]
-fn is_resident(_file: &File, _segment: u32, _size: u64) -> bool {
-    false
-}
-
-/// Reads segments so that they are in memory. Runs on a helper thread.
-pub fn read_ahead(id: SlotId, file: &File, size: u64, first: u32, count: u32, mailbox: &Mailbox) {
-    let mut buffer = vec![0; 256 * 1_024];
-    for segment in first..first + count {
-        let mut offset = u64::from(segment) * SEGMENT_BYTES;
-        let end = (offset + SEGMENT_BYTES).min(size);
-        while offset < end {
-            let bytes = usize::try_from(end - offset)
-                .unwrap_or(usize::MAX)
-                .min(buffer.len());
-            if let Err(error) = read_exact_at(file, &mut buffer[..bytes], offset) {
-                mailbox.post(HelperEvent::ReadFailed { file: id, error });
-                return;
-            }
-            offset += bytes as u64;
-        }
-        mailbox.post(HelperEvent::ReadAhead {
-            file: id,
-            first: segment,
-            count: 1,
-        });
     }
 }
 
@@ -555,14 +527,19 @@ mod tests {
     }
 
     #[test]
-    fn what_was_just_written_is_in_memory() {
+    fn what_is_known_to_be_in_memory_is_so_for_a_while() {
         let (_root, folder) = shared(&vec![1; 3 << 20]);
-        let mut mapped = mapped(&folder);
-        if cfg!(target_os = "linux") {
-            assert!(mapped.is_warm(0, 0));
-        }
+        let Opened { content, warm, .. } = opened(&folder, None);
+        let Content::Mapped(mut mapped) = content else {
+            panic!("large files are mapped");
+        };
+        // It was just written.
+        assert_eq!(warm, if cfg!(target_os = "linux") { 3 } else { 0 });
+        assert!(!mapped.is_warm(0, 0), "nobody said so");
         mapped.set_warm(1, 5, 100);
+        assert!(!mapped.is_warm(0, 100));
         assert!(mapped.is_warm(2, 100 + WARM_S - 1));
+        assert!(!mapped.is_warm(2, 100 + WARM_S));
         assert!(
             mapped.is_warm(77, 0),
             "there is no such segment to wait for"

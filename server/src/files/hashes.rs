@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use blake3::hazmat::HasherExt;
 
 use super::version::FileVersion;
+use super::warm::read_pieces;
 use super::workers::Submitter;
 use crate::helpers::{HelperEvent, Mailbox};
 use crate::limits::{HASH_SETTLED, MAX_CACHED_HASH_BYTES};
@@ -38,13 +39,9 @@ pub fn segments(size: u64) -> u32 {
 /// The value of one segment, given its bytes.
 #[must_use]
 pub fn segment_hash(index: u32, of: u32, bytes: &[u8]) -> SegmentHash {
-    if of == 1 {
-        return *blake3::hash(bytes).as_bytes();
-    }
-    let mut hasher = blake3::Hasher::new();
-    hasher.set_input_offset(u64::from(index) * SEGMENT_BYTES);
+    let mut hasher = hasher_of(index, of);
     hasher.update(bytes);
-    hasher.finalize_non_root()
+    value_of(&hasher, of)
 }
 
 /// Hashes a file from some segment on, in jobs of [`SEGMENTS_PER_JOB`], and posts the values as they come.
@@ -71,18 +68,17 @@ impl HashJob {
         let mut buffer = Vec::new();
         let mut values = Vec::with_capacity(SEGMENTS_PER_REPORT);
         while self.next < end {
-            let start = u64::from(self.next) * SEGMENT_BYTES;
-            let bytes = usize::try_from((self.version.size - start).min(SEGMENT_BYTES))
-                .unwrap_or(usize::MAX);
-            buffer.resize(bytes, 0);
-            if let Err(error) = read_exact_at(&self.file, &mut buffer, start) {
-                self.mailbox.post(HelperEvent::ReadFailed {
-                    file: self.id,
-                    error,
-                });
-                return;
-            }
-            values.push(segment_hash(self.next, segments, &buffer));
+            let value = match self.hash_next(segments, &mut buffer) {
+                Ok(value) => value,
+                Err(error) => {
+                    self.mailbox.post(HelperEvent::ReadFailed {
+                        file: self.id,
+                        error,
+                    });
+                    return;
+                }
+            };
+            values.push(value);
             self.next += 1;
             if values.len() == SEGMENTS_PER_REPORT || self.next == end {
                 let values = std::mem::take(&mut values);
@@ -97,6 +93,36 @@ impl HashJob {
             let submitter = self.submitter.clone();
             submitter.submit_background(move || self.run());
         }
+    }
+
+    /// Reads the next segment and hashes it while it is in the processor's cache.
+    fn hash_next(&self, segments: u32, buffer: &mut Vec<u8>) -> io::Result<SegmentHash> {
+        let size = self.version.size;
+        let start = u64::from(self.next) * SEGMENT_BYTES;
+        let range = (start, (start + SEGMENT_BYTES).min(size));
+        let mut hasher = hasher_of(self.next, segments);
+        read_pieces(&self.file, range, size, buffer, |bytes| {
+            hasher.update(bytes);
+        })?;
+        Ok(value_of(&hasher, segments))
+    }
+}
+
+/// A hasher for segment `index` of `of`.
+fn hasher_of(index: u32, of: u32) -> blake3::Hasher {
+    let mut hasher = blake3::Hasher::new();
+    if of > 1 {
+        hasher.set_input_offset(u64::from(index) * SEGMENT_BYTES);
+    }
+    hasher
+}
+
+/// The value of one segment among `of`, of which the hasher has seen all.
+fn value_of(hasher: &blake3::Hasher, of: u32) -> SegmentHash {
+    if of == 1 {
+        *hasher.finalize().as_bytes()
+    } else {
+        hasher.finalize_non_root()
     }
 }
 

@@ -5,6 +5,7 @@
 //! - `index`: which files there are at one time.
 //! - `catalog`: answers questions about it, on a thread of its own.
 //! - `content`: a file's bytes: whole in memory when small, in mapped windows when large.
+//! - `warm`: whether parts of a large file are in memory, and getting them there.
 //! - `kept`: small files that were sent lately; `visit`: whether they are still the same.
 //! - `sigbus`: what happens when a mapped file shrinks.
 //! - `hashes`: BLAKE3 values per segment, and the cache of them.
@@ -20,4 +21,5 @@ pub mod kept;
 pub mod sigbus;
 pub mod version;
 pub mod visit;
+pub mod warm;
 pub mod workers;

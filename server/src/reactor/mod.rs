@@ -1,7 +1,8 @@
 //! The loop: one thread, one poll, and the only thread that touches sockets.
 //!
-//! One turn: read the clock once → timers that are due → datagrams in → control connections in, each within a budget
-//! → news from helpers → chat out → trains of packets out, within a budget → sleep until the next deadline.
+//! One turn: read the clock once → timers that are due → control connections in and chat out → datagrams in, each within
+//! a budget → news from helpers → what they mean to clients → trains of packets out, within a budget → sleep until the
+//! next deadline.
 
 mod accept;
 mod admin;
@@ -275,6 +276,8 @@ impl Reactor {
         self.transfers.handle_timeout(now);
         self.histograms.write_due(now);
 
+        // Before packets, which are many.
+        self.serve_clients();
         if self.transfers.readable {
             let clock = self.clock;
             self.transfers.receive(now, || clock.now());
@@ -282,27 +285,9 @@ impl Reactor {
                 self.histograms.record(Kind::AckProcessing, span);
             }
         }
-        if let Some(acceptor) = &mut self.acceptor {
-            acceptor.accept(now, self.poll.registry(), &mut self.clients);
-            self.accepted = (acceptor.accepted, acceptor.shed);
-        }
-        for id in self.clients.take_ready() {
-            self.read_client(id);
-        }
         self.take_news();
         self.take_notices();
-
-        for id in self.clients.take_ended() {
-            self.lobby.leave(id);
-        }
-        self.lobby.announce_due(self.moment(), &mut self.clients);
-        for id in self.clients.flush() {
-            self.drop_client(id);
-        }
-        if let Some(said_at) = self.said_at.take() {
-            self.histograms
-                .record(Kind::FanOut, self.clock.now() - said_at);
-        }
+        self.flush_clients();
         let clock = self.clock;
         // Who talks must not wait for many trains; without chat, longer turns cost less.
         let until = (!self.lobby.is_empty()).then(|| now + TURN_BESIDE_CHAT);
@@ -310,6 +295,34 @@ impl Reactor {
         self.take_notices();
         self.save_names();
         self.go_on_stopping();
+    }
+
+    /// Reads whoever said something, and writes it to everybody.
+    fn serve_clients(&mut self) {
+        let now = self.now;
+        if let Some(acceptor) = &mut self.acceptor {
+            acceptor.accept(now, self.poll.registry(), &mut self.clients);
+            self.accepted = (acceptor.accepted, acceptor.shed);
+        }
+        for id in self.clients.take_ready() {
+            self.read_client(id);
+        }
+        self.flush_clients();
+        if let Some(said_at) = self.said_at.take() {
+            self.histograms
+                .record(Kind::FanOut, self.clock.now() - said_at);
+        }
+    }
+
+    /// Writes what waits.
+    fn flush_clients(&mut self) {
+        for id in self.clients.take_ended() {
+            self.lobby.leave(id);
+        }
+        self.lobby.announce_due(self.moment(), &mut self.clients);
+        for id in self.clients.flush() {
+            self.drop_client(id);
+        }
     }
 
     fn drop_client(&mut self, id: SlotId) {
@@ -361,9 +374,12 @@ impl Reactor {
             }
             HelperEvent::Opened(files) => store.on_opened_all(files),
             HelperEvent::Hashed { file, values } => store.on_hashed(file, &values),
-            HelperEvent::ReadAhead { file, first, count } => {
-                store.on_read_ahead(file, first, count)
-            }
+            HelperEvent::ReadAhead {
+                file,
+                first,
+                count,
+                last,
+            } => store.on_read_ahead(file, first, count, last),
             HelperEvent::ReadFailed { file, error } => store.on_read_failed(file, &error),
         };
         self.transfers.wake(self.now, &woken);

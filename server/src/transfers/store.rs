@@ -45,8 +45,8 @@ struct Stored {
     /// Values of its first segments.
     hashes: Vec<SegmentHash>,
     opened_at: SystemTime,
-    /// Segments a helper is reading.
-    reading: Option<std::ops::Range<u32>>,
+    /// A helper sees to it that further segments are in memory.
+    reading: bool,
     /// When the stream was started that has not seen a byte yet.
     started: Option<Timestamp>,
     /// When nobody wants it any more: when it will be closed.
@@ -189,7 +189,7 @@ impl FileStore {
                     users: Vec::new(),
                     hashes: Vec::new(),
                     opened_at: SystemTime::UNIX_EPOCH,
-                    reading: None,
+                    reading: false,
                     started: None,
                     closes_at: None,
                 };
@@ -337,11 +337,12 @@ impl FileStore {
     }
 
     fn on_opened(&mut self, id: SlotId, result: std::io::Result<Opened>) -> Woken {
+        let now_s = self.now_s();
         let Some(stored) = self.files.get_mut(id) else {
             return Woken::new();
         };
         match result {
-            Ok(opened) if opened.version.has_same_content(&stored.entry.version) => {
+            Ok(mut opened) if opened.version.has_same_content(&stored.entry.version) => {
                 stored.opened_at = opened.opened_at;
                 if let Content::Whole(whole) = &opened.content {
                     // Only of use if a later change would show in the timestamps.
@@ -350,6 +351,9 @@ impl FileStore {
                     }
                     stored.state = State::Open(opened.content);
                 } else {
+                    if let Content::Mapped(mapped) = &mut opened.content {
+                        mapped.set_warm(0, opened.warm, now_s);
+                    }
                     stored.state = State::Open(opened.content);
                     self.start_hashing(id);
                 }
@@ -418,8 +422,14 @@ impl FileStore {
         self.users_of(id)
     }
 
-    /// A helper read segments into memory.
-    pub(crate) fn on_read_ahead(&mut self, id: SlotId, first: u32, count: u32) -> Woken {
+    /// A helper found segments in memory, or read them.
+    pub(crate) fn on_read_ahead(
+        &mut self,
+        id: SlotId,
+        first: u32,
+        count: u32,
+        last: bool,
+    ) -> Woken {
         let now_s = self.now_s();
         let Some(stored) = self.files.get_mut(id) else {
             return Woken::new();
@@ -427,13 +437,7 @@ impl FileStore {
         if let State::Open(Content::Mapped(mapped)) = &mut stored.state {
             mapped.set_warm(first, count, now_s);
         }
-        if stored
-            .reading
-            .as_ref()
-            .is_some_and(|range| range.end <= first + count)
-        {
-            stored.reading = None;
-        }
+        stored.reading &= !last;
         self.users_of(id)
     }
 

@@ -7,11 +7,10 @@ use columba_core::error::StreamEnd;
 use columba_core::server::{Source, SourceBytes, SourceKey, TrainState};
 
 use super::{FileStore, State, end_of, to_id};
-use crate::files::content::{self, Check, Content, Mapped, READ_AHEAD_SEGMENTS};
-use crate::files::hashes::{SEGMENT_BYTES, segments};
-use crate::files::workers::{Priority, Workers};
-use crate::helpers::Mailbox;
-use crate::slots::SlotId;
+use crate::files::content::{Check, Content};
+use crate::files::hashes::SEGMENT_BYTES;
+use crate::files::warm::{LOOK_AHEAD_SEGMENTS, ReadAhead};
+use crate::files::workers::Priority;
 
 impl Source for FileStore {
     fn begin_train(&mut self, source: SourceKey) -> TrainState {
@@ -78,23 +77,20 @@ impl Source for FileStore {
                 let last = u32::try_from((offset + len as u64).saturating_sub(1) / SEGMENT_BYTES)
                     .unwrap_or(u32::MAX);
                 let warm = mapped.is_warm(first, now_s) && mapped.is_warm(last, now_s);
-                if stored.reading.is_none() {
-                    // In time for what comes next, if that is not in memory.
-                    let ahead = if warm {
-                        last + READ_AHEAD_SEGMENTS / 2
-                    } else {
-                        first
+                // In time for what comes next.
+                let ahead = last.saturating_add(LOOK_AHEAD_SEGMENTS / 2);
+                let enough = warm && mapped.is_warm(ahead, now_s);
+                if !enough && !stored.reading {
+                    let cold = (first..=ahead).find(|&segment| !mapped.is_warm(segment, now_s));
+                    let job = ReadAhead {
+                        id,
+                        file: Arc::clone(mapped.file()),
+                        size: stored.entry.version.size,
+                        first: cold.unwrap_or(first),
+                        mailbox: self.mailbox.clone(),
                     };
-                    if !warm || !mapped.is_warm(ahead, now_s) {
-                        stored.reading = read_ahead(
-                            mapped,
-                            id,
-                            ahead,
-                            stored.entry.version.size,
-                            &self.workers,
-                            &self.mailbox,
-                        );
-                    }
+                    stored.reading = true;
+                    self.workers.submit(Priority::Urgent, move || job.run());
                 }
                 if !warm {
                     return SourceBytes::Pending;
@@ -119,24 +115,4 @@ impl Source for FileStore {
         let count = known.len().min(out.len());
         out[..count].copy_from_slice(&known[..count]);
     }
-}
-
-/// Has a helper read segments from `first` on; returns which.
-fn read_ahead(
-    mapped: &Mapped,
-    id: SlotId,
-    first: u32,
-    size: u64,
-    workers: &Workers,
-    mailbox: &Mailbox,
-) -> Option<std::ops::Range<u32>> {
-    let end = segments(size).min(first.saturating_add(READ_AHEAD_SEGMENTS));
-    if first >= end {
-        return None;
-    }
-    let (file, mailbox) = (Arc::clone(mapped.file()), mailbox.clone());
-    workers.submit(Priority::Urgent, move || {
-        content::read_ahead(id, &file, size, first, end - first, &mailbox);
-    });
-    Some(first..end)
 }
