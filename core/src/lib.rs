@@ -17,7 +17,6 @@ pub mod endpoint;
 pub mod error;
 pub mod layout;
 pub mod limits;
-pub mod many_hashes;
 pub mod mtu;
 pub mod pacing;
 pub mod packet_number;

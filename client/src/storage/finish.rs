@@ -5,14 +5,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use columba_core::many_hashes::hash_all;
-
+use super::verify::segment_value;
 use super::{ChainingValue, FileKey, Part, Storage, StorageError};
 
 /// From this many files on, one call for the whole file system is cheaper than one for each.
 const MIN_FILES_FOR_ONE_SYNC: usize = 4;
-/// Small files that are hashed together.
-const HASHED_TOGETHER: usize = 16;
 
 /// One complete file waiting for its name.
 #[derive(Debug)]
@@ -38,7 +35,7 @@ pub enum Published {
 
 /// Publishes a batch; one answer for each file, in order.
 pub fn finish_batch(storage: &dyn Storage, batch: &[Finished]) -> Vec<Published> {
-    let mut results = stage_all(batch);
+    let mut results: Vec<Result<(), Published>> = batch.iter().map(stage).collect();
     let synced = if batch.len() >= MIN_FILES_FOR_ONE_SYNC {
         storage.sync_all()
     } else {
@@ -70,25 +67,14 @@ pub fn finish_batch(storage: &dyn Storage, batch: &[Finished]) -> Vec<Published>
     published
 }
 
-/// Writes the small files of which every byte is what the sender hashed.
-fn stage_all(batch: &[Finished]) -> Vec<Result<(), Published>> {
-    let mut results = Vec::with_capacity(batch.len());
-    // Written while they are still in the cache from being hashed.
-    for group in batch.chunks(HASHED_TOGETHER) {
-        let wholes = group.iter().filter_map(|file| file.whole.as_ref());
-        let contents: Vec<&[u8]> = wholes.map(|(whole, _)| whole.as_slice()).collect();
-        let mut hashes = hash_all(&contents).into_iter();
-        results.extend(group.iter().map(|file| {
-            let Some((whole, root)) = &file.whole else {
-                return Ok(());
-            };
-            if hashes.next() != Some(*root) {
-                return Err(Published::Mismatch);
-            }
-            file.part.stage(whole).map_err(Published::Failed)
-        }));
+fn stage(file: &Finished) -> Result<(), Published> {
+    let Some((whole, root)) = &file.whole else {
+        return Ok(());
+    };
+    if segment_value(0, 1, whole) != *root {
+        return Err(Published::Mismatch);
     }
-    results
+    file.part.stage(whole).map_err(Published::Failed)
 }
 
 fn sync_names(storage: &dyn Storage, published: &mut [Published]) {

@@ -7,11 +7,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use columba_core::many_hashes::hash_all;
 use memmap2::{Mmap, MmapOptions};
 
 use super::folder::SharedFolder;
-use super::hashes::{SEGMENT_BYTES, SegmentHash, read_exact_at, segments};
+use super::hashes::{SEGMENT_BYTES, read_exact_at, segment_hash, segments};
 use super::kept::Whole;
 #[cfg(unix)]
 use super::sigbus::Guard;
@@ -78,12 +77,12 @@ pub enum Content {
 pub fn open_all(folder: &SharedFolder, wanted: Vec<Wanted>) -> Vec<(SlotId, io::Result<Opened>)> {
     let mut visit = Visit::new(folder);
     let mut buffer = Vec::new();
-    let mut open_one = |wanted: Wanted| {
+    let open_one = |wanted: Wanted| {
         let opened_at = SystemTime::now();
         let version = wanted.version;
         let found = match wanted.kept {
             Some(whole) if visit.version_of(&wanted.name) == Some(version) => {
-                Ok(Found::whole(whole, version, HashIs::Known))
+                Ok(Found::whole(whole, version))
             }
             Some(_) | None if version.size <= SMALL_FILE_BYTES => visit
                 .open_file(&wanted.name)
@@ -92,34 +91,15 @@ pub fn open_all(folder: &SharedFolder, wanted: Vec<Wanted>) -> Vec<(SlotId, io::
                 .open_file(&wanted.name)
                 .map(|(file, version)| Found::mapped(file, version)),
         };
-        let opened = found.map(|found| {
-            let Found {
-                content,
-                version,
-                warm,
-                hash,
-            } = found;
-            let opened = Opened {
-                content,
-                version,
-                opened_at,
-                warm,
-            };
-            (opened, hash)
+        let opened = found.map(|found| Opened {
+            content: found.content,
+            version: found.version,
+            opened_at,
+            warm: found.warm,
         });
         (wanted.id, opened)
     };
-    let mut opened = Vec::with_capacity(wanted.len());
-    let mut wanted = wanted.into_iter().peekable();
-    while wanted.peek().is_some() {
-        let group = opened.len();
-        opened.extend(wanted.by_ref().take(HASHED_TOGETHER).map(&mut open_one));
-        hash_read(&mut opened[group..]);
-    }
-    opened
-        .into_iter()
-        .map(|(id, opened)| (id, opened.map(|(opened, _)| opened)))
-        .collect()
+    wanted.into_iter().map(open_one).collect()
 }
 
 /// What was found where a file was looked for.
@@ -127,16 +107,14 @@ struct Found {
     content: Content,
     version: FileVersion,
     warm: u32,
-    hash: HashIs,
 }
 
 impl Found {
-    const fn whole(whole: Whole, version: FileVersion, hash: HashIs) -> Self {
+    const fn whole(whole: Whole, version: FileVersion) -> Self {
         Self {
             content: Content::Whole(whole),
             version,
             warm: 1,
-            hash,
         }
     }
 
@@ -147,42 +125,11 @@ impl Found {
             content: Content::Mapped(Mapped::new(file, version)),
             version,
             warm,
-            hash: HashIs::Known,
         }
     }
 }
 
-/// Small files that are hashed together.
-const HASHED_TOGETHER: usize = 16;
-
-/// Hashes the files that were just read, while they are in the cache.
-fn hash_read(group: &mut [(SlotId, io::Result<(Opened, HashIs)>)]) {
-    let unhashed = group.iter_mut().filter_map(|(_, opened)| match opened {
-        Ok((
-            Opened {
-                content: Content::Whole(whole),
-                ..
-            },
-            HashIs::Due,
-        )) => Some(whole),
-        Ok(_) | Err(_) => None,
-    });
-    let (bytes, places): (Vec<&[u8]>, Vec<&mut SegmentHash>) = unhashed
-        .map(|whole| (&*whole.bytes, &mut whole.hash))
-        .unzip();
-    for (place, hash) in places.into_iter().zip(hash_all(&bytes)) {
-        *place = hash;
-    }
-}
-
-/// Whether there is a hash to be computed: not of large files, nor of what was kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum HashIs {
-    Due,
-    Known,
-}
-
-/// Reads a file that had `version` when it was offered; it still has afterwards, or this fails. Its hash is to follow.
+/// Reads a file that had `version` when it was offered; it still has afterwards, or this fails.
 fn read_whole(file: &File, version: &FileVersion, buffer: &mut Vec<u8>) -> io::Result<Found> {
     let size = usize::try_from(version.size).unwrap_or(usize::MAX);
     if buffer.len() < size {
@@ -199,10 +146,10 @@ fn read_whole(file: &File, version: &FileVersion, buffer: &mut Vec<u8>) -> io::R
         ));
     }
     let whole = Whole {
-        hash: SegmentHash::default(),
+        hash: segment_hash(0, 1, bytes),
         bytes: Arc::from(&*bytes),
     };
-    Ok(Found::whole(whole, now, HashIs::Due))
+    Ok(Found::whole(whole, now))
 }
 
 /// Windows into a large file.
