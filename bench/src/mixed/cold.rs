@@ -30,6 +30,11 @@ const GIVING_BACK: Duration = Duration::from_secs(40);
 #[cfg(target_os = "linux")]
 pub(super) fn make_cold(stage: &mut Stage, paths: &[PathBuf]) -> Result<()> {
     drop_from_memory(stage, paths)?;
+    settle(stage)
+}
+
+/// Waits until no more memory goes back to a hypervisor, if none becomes free meanwhile.
+pub(super) fn settle(stage: &mut Stage) -> Result<()> {
     wait(stage, GIVING_BACK)
 }
 
@@ -64,7 +69,6 @@ fn drop_from_memory(stage: &mut Stage, paths: &[PathBuf]) -> Result<()> {
 }
 
 /// Waits, listening, so that an interruption is heard.
-#[cfg(target_os = "linux")]
 fn wait(stage: &mut Stage, time: Duration) -> Result<()> {
     let until = Instant::now() + time;
     while stage.next(until)?.is_some() {}

@@ -93,8 +93,7 @@ pub(crate) fn run(args: &MixedArgs) -> Result<bool> {
     })?;
     stage.give_sessions();
     let share = stage.make_folder("share")?;
-    progress.say("writing the files");
-    let files = Files::write(&share, args.mib << 20, args.downloads(), args.cold)?;
+    let files = write_files(&mut stage, args, &share, &progress)?;
     let logs = match &args.histograms {
         Some(folder) => std::path::absolute(folder)?,
         None => stage.make_folder("histograms")?,
@@ -127,8 +126,9 @@ pub(crate) fn run(args: &MixedArgs) -> Result<bool> {
         "downloads",
     )?);
     if args.cold {
-        progress.say("chat beside downloads from a cold disk");
+        progress.say("waiting until the files are cold");
         cold::make_cold(&mut stage, files.paths())?;
+        progress.say("chat beside downloads from a cold disk");
         rounds.push(beside(&mut stage, &session, &mut load, &files, args, COLD)?);
     }
     progress.clear();
@@ -150,6 +150,22 @@ pub(crate) fn run(args: &MixedArgs) -> Result<bool> {
     }
     let complete = |round: &Round| round.outcome.delivered == round.outcome.expected;
     Ok(rounds.iter().all(complete))
+}
+
+fn write_files(
+    stage: &mut Stage,
+    args: &MixedArgs,
+    share: &Path,
+    progress: &Progress,
+) -> Result<Files> {
+    progress.say("writing the files");
+    let files = Files::write(share, args.mib << 20, args.downloads(), args.cold)?;
+    if args.cold {
+        // What ran before may have freed memory as well.
+        progress.say("waiting until the machine is quiet");
+        cold::settle(stage)?;
+    }
+    Ok(files)
 }
 
 fn start_server(stage: &mut Stage, args: &MixedArgs, share: &Path, logs: &Path) -> Result<Session> {
