@@ -1,6 +1,8 @@
 //! A small server whose misbehaviour is scripted: the real control protocol, the real core, one
 //! thread.
 
+mod share;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,12 +18,11 @@ use columba_core::control::{
     OfferEntry, PROTOCOL_VERSION, Purpose, Side, Welcome, Whispered, pages,
 };
 use columba_core::endpoint::{Endpoint, ServerEvent};
-use columba_core::error::StreamEnd;
 use columba_core::layout::SegmentRange;
 use columba_core::limits::{CELL_BYTES_V4, MAX_DATAGRAM_BYTES, MAX_TRAIN_BYTES};
 use columba_core::protection::Secrets;
 use columba_core::server::association::{AssociationConfig, Policy};
-use columba_core::server::source::{Source, SourceBytes, SourceKey, TrainState};
+use columba_core::server::source::SourceKey;
 use columba_core::units::Timestamp;
 use columba_net::clock::Clock;
 use columba_net::control_stream::{ControlStream, ReadStop};
@@ -30,6 +31,8 @@ use columba_net::socket::{BindAddress, bind_pair};
 use columba_net::tls::{ServerTls, server_config};
 use columba_net::udp::{RecvBatch, SendTrain, UdpOptions, UdpSocket};
 use mio::{Events, Interest, Poll, Token, Waker};
+
+use share::{OpenFile, Share};
 
 const LISTENER: Token = Token(0);
 const UDP: Token = Token(1);
@@ -150,74 +153,6 @@ struct Client {
     name: String,
     purpose: Purpose,
     association: Option<u32>,
-}
-
-/// A file as it was when a stream of it started.
-struct OpenFile {
-    name: String,
-    data: Arc<Vec<u8>>,
-    values: Vec<u8>,
-}
-
-struct Share {
-    script: Arc<Mutex<Script>>,
-    open: Vec<OpenFile>,
-    scratch: Vec<u8>,
-    cut: bool,
-}
-
-impl Source for Share {
-    fn begin_train(&mut self, source: SourceKey) -> TrainState {
-        let open = &self.open[source.0 as usize];
-        let script = self.script.lock().unwrap();
-        if script.files.get(&open.name) != Some(&open.data) {
-            return TrainState::End(StreamEnd::FileChanged);
-        }
-        TrainState::Ready {
-            hashes: (open.values.len() / 32) as u32,
-        }
-    }
-
-    fn file(&mut self, source: SourceKey, offset: u64, len: usize) -> SourceBytes<'_> {
-        let open = &self.open[source.0 as usize];
-        let mut script = self.script.lock().unwrap();
-        let end = offset + len as u64;
-        if script
-            .stall_at
-            .is_some_and(|at| (offset..end).contains(&at))
-        {
-            return SourceBytes::Pending;
-        }
-        if script.cut_at.is_some_and(|at| (offset..end).contains(&at)) {
-            script.cut_at = None;
-            self.cut = true;
-        }
-        let change = script
-            .change
-            .iter()
-            .position(|(name, at, _)| *name == open.name && (offset..end).contains(at));
-        if let Some(change) = change {
-            let (name, _, content) = script.change.remove(change);
-            script.files.insert(name, content);
-            return SourceBytes::End(StreamEnd::FileChanged);
-        }
-        script.read_bytes += len as u64;
-        let data = &open.data[offset as usize..end as usize];
-        self.scratch.clear();
-        self.scratch.extend_from_slice(data);
-        for ((name, at), times) in &mut script.corrupt {
-            if *name == open.name && (offset..end).contains(at) && *times > 0 {
-                *times -= 1;
-                self.scratch[(*at - offset) as usize] ^= 1;
-            }
-        }
-        SourceBytes::Ready(&self.scratch)
-    }
-
-    fn copy_hashes(&mut self, source: SourceKey, offset: u64, out: &mut [u8]) {
-        let values = &self.open[source.0 as usize].values;
-        out.copy_from_slice(&values[offset as usize..offset as usize + out.len()]);
-    }
 }
 
 struct Server {
