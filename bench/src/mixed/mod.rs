@@ -84,13 +84,7 @@ pub(crate) fn run(args: &MixedArgs) -> Result<bool> {
     raise_descriptor_limit();
     let plan = args.plan()?;
     let progress = Progress::new(args.json);
-    let memory = Path::new(MEMORY_FOLDER);
-    let on_disk = args.cold || args.dir.is_some() || !memory.is_dir();
-    let mut stage = Stage::new(if on_disk {
-        args.dir.as_deref()
-    } else {
-        Some(memory)
-    })?;
+    let mut stage = make_stage(args)?;
     stage.give_sessions();
     let share = stage.make_folder("share")?;
     let files = write_files(&mut stage, args, &share, &progress)?;
@@ -110,9 +104,11 @@ pub(crate) fn run(args: &MixedArgs) -> Result<bool> {
     }
     let publishers = args.has_network().then_some(&direct);
     let listeners = session.chat_service()?;
-    let mut load = Load::gather(&listeners, publishers, plan, &mut || {
-        look_around(&mut stage)
-    })?;
+    let gather = |stage: &mut Stage| {
+        let look = &mut || look_around(stage);
+        Load::gather(&listeners, publishers, plan, look)
+    };
+    let mut load = gather(&mut stage)?;
 
     progress.say("chat alone");
     let mut rounds = vec![alone(&mut stage, &mut load, args)?];
@@ -126,8 +122,11 @@ pub(crate) fn run(args: &MixedArgs) -> Result<bool> {
         "downloads",
     )?);
     if args.cold {
+        // Members who say nothing for so long would be taken for lost.
+        drop(load);
         progress.say("waiting until the files are cold");
         cold::make_cold(&mut stage, files.paths())?;
+        load = gather(&mut stage)?;
         progress.say("chat beside downloads from a cold disk");
         rounds.push(beside(&mut stage, &session, &mut load, &files, args, COLD)?);
     }
@@ -150,6 +149,17 @@ pub(crate) fn run(args: &MixedArgs) -> Result<bool> {
     }
     let complete = |round: &Round| round.outcome.delivered == round.outcome.expected;
     Ok(rounds.iter().all(complete))
+}
+
+/// On the disk where the files are to be cold, or somebody says where; otherwise in memory.
+fn make_stage(args: &MixedArgs) -> Result<Stage> {
+    let memory = Path::new(MEMORY_FOLDER);
+    let on_disk = args.cold || args.dir.is_some() || !memory.is_dir();
+    Stage::new(if on_disk {
+        args.dir.as_deref()
+    } else {
+        Some(memory)
+    })
 }
 
 fn write_files(
