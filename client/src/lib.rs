@@ -49,7 +49,6 @@ pub mod model;
 pub mod places;
 pub mod preferences;
 pub mod progress;
-mod sliding_map;
 pub mod storage;
 pub mod swarm;
 

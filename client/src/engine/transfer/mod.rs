@@ -27,6 +27,7 @@ use columba_core::control::limits::MAX_STREAM_ID;
 use columba_core::control::{ControlError, Grant, StartEntry};
 use columba_core::units::Timestamp;
 use columba_net::clock::Clock;
+use foldhash::fast::RandomState;
 use mio::{Registry, Token};
 
 pub(super) use self::asking::Asked;
@@ -41,7 +42,6 @@ use self::sampling::Sampler;
 use self::window::{Helpers, Window};
 use super::message::{EngineConfig, Event, GetEvent};
 use crate::exit_code::ClientError;
-use crate::sliding_map::SlidingMap;
 use crate::storage::assembly::Assemblies;
 use crate::storage::verify::{Notify, SegmentJob, Verifier};
 use crate::storage::worker::{Job, Worker};
@@ -88,7 +88,7 @@ pub(super) struct Transfers {
     ready: VecDeque<FileKey>,
     /// Files with segments to fetch again.
     refetch: VecDeque<FileKey>,
-    by_stream: SlidingMap<FileKey>,
+    by_stream: HashMap<u32, FileKey, RandomState>,
     next_stream: u32,
     window: Window,
     flow: Option<Flow>,
@@ -140,7 +140,7 @@ impl Transfers {
             waiting: VecDeque::new(),
             ready: VecDeque::new(),
             refetch: VecDeque::new(),
-            by_stream: SlidingMap::default(),
+            by_stream: HashMap::default(),
             next_stream: 1,
             window: Window::default(),
             flow: None,
