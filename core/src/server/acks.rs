@@ -339,6 +339,9 @@ impl ServerAssociation {
     }
 
     fn requeue(&mut self, record: &SentPacket) {
+        if self.is_closed() {
+            return;
+        }
         match record.content {
             Content::Cells {
                 slot,

@@ -154,3 +154,13 @@ fn a_case_survives_the_way_through_text() {
         assert!(wrong.parse::<Case>().is_err(), "{wrong}");
     }
 }
+
+/// Found by seed 707632.
+#[test]
+fn a_reset_in_flight_is_not_repeated_after_the_end() {
+    let case = "seed 707632; files 0 0 0; \
+        peer delay=23500000 mtu=1472 algorithm=cubic plaintext=true max-datagram=65507; \
+        at 3154622000 too-large peer=0 bytes=1200; at 3154622000 forget peer=0; \
+        at 3154622000 end-stream peer=0 stream=3";
+    play(&parse(case), None);
+}
