@@ -80,57 +80,51 @@ pub fn open_all(folder: &SharedFolder, wanted: Vec<Wanted>) -> Vec<(SlotId, io::
     let open_one = |wanted: Wanted| {
         let opened_at = SystemTime::now();
         let version = wanted.version;
-        let found = match wanted.kept {
+        let opened = match wanted.kept {
             Some(whole) if visit.version_of(&wanted.name) == Some(version) => {
-                Ok(Found::whole(whole, version))
+                Ok(Opened::whole(whole, version, opened_at))
             }
             Some(_) | None if version.size <= SMALL_FILE_BYTES => visit
                 .open_file(&wanted.name)
-                .and_then(|file| read_whole(&file, &version, &mut buffer)),
+                .and_then(|file| read_whole(&file, &version, &mut buffer))
+                .map(|(whole, version)| Opened::whole(whole, version, opened_at)),
             Some(_) | None => folder
                 .open_file(&wanted.name)
-                .map(|(file, version)| Found::mapped(file, version)),
+                .map(|(file, version)| Opened::mapped(file, version, opened_at)),
         };
-        let opened = found.map(|found| Opened {
-            content: found.content,
-            version: found.version,
-            opened_at,
-            warm: found.warm,
-        });
         (wanted.id, opened)
     };
     wanted.into_iter().map(open_one).collect()
 }
 
-/// What was found where a file was looked for.
-struct Found {
-    content: Content,
-    version: FileVersion,
-    warm: u32,
-}
-
-impl Found {
-    const fn whole(whole: Whole, version: FileVersion) -> Self {
+impl Opened {
+    const fn whole(whole: Whole, version: FileVersion, opened_at: SystemTime) -> Self {
         Self {
             content: Content::Whole(whole),
             version,
+            opened_at,
             warm: 1,
         }
     }
 
-    fn mapped(file: File, version: FileVersion) -> Self {
+    fn mapped(file: File, version: FileVersion, opened_at: SystemTime) -> Self {
         warm::read_as_asked(&file);
         let warm = warm::count_warm(&file, version.size, 0, warm::READ_AHEAD_SEGMENTS);
         Self {
             content: Content::Mapped(Mapped::new(file, version)),
             version,
+            opened_at,
             warm,
         }
     }
 }
 
 /// Reads a file that had `version` when it was offered; it still has afterwards, or this fails.
-fn read_whole(file: &File, version: &FileVersion, buffer: &mut Vec<u8>) -> io::Result<Found> {
+fn read_whole(
+    file: &File,
+    version: &FileVersion,
+    buffer: &mut Vec<u8>,
+) -> io::Result<(Whole, FileVersion)> {
     let size = usize::try_from(version.size).unwrap_or(usize::MAX);
     if buffer.len() < size {
         buffer.resize(size, 0);
@@ -149,7 +143,7 @@ fn read_whole(file: &File, version: &FileVersion, buffer: &mut Vec<u8>) -> io::R
         hash: segment_hash(0, 1, bytes),
         bytes: Arc::from(&*bytes),
     };
-    Ok(Found::whole(whole, now))
+    Ok((whole, now))
 }
 
 /// Windows into a large file.
