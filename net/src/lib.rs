@@ -5,6 +5,7 @@
 //! | [`clock`] | the only clock; core gets its `now` from here |
 //! | [`timer`] | a deadline in the poll that is precise to well below epoll's millisecond |
 //! | [`udp`] | whole trains of datagrams, out and in, with one system call each |
+//! | `option` | socket options that no safe wrapper names (Linux) |
 //! | [`tcp`] | what TCP is told, and asked, where packets are lost |
 //! | [`socket`] | how sockets are made: dual stack, buffers, TCP and UDP on one port |
 //! | [`identity`] | Ed25519 keys, their files and fingerprints |
@@ -19,8 +20,8 @@
 pub mod clock;
 pub mod control_stream;
 pub mod identity;
-#[cfg(all(target_os = "linux", not(feature = "portable-io")))]
-mod option;
+#[cfg(target_os = "linux")]
+pub mod option;
 pub mod socket;
 mod source;
 pub mod tcp;

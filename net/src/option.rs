@@ -11,12 +11,10 @@ use std::os::fd::{AsFd, AsRawFd};
 use libc::{c_int, socklen_t};
 
 /// Sets an option whose value is an `int`.
-pub(crate) fn set_option(
-    socket: &impl AsFd,
-    level: c_int,
-    name: c_int,
-    value: c_int,
-) -> io::Result<()> {
+///
+/// # Errors
+/// What setsockopt(2) says.
+pub fn set_option(socket: &impl AsFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
     #[expect(clippy::cast_possible_truncation, reason = "4 fits")]
     const INT_BYTES: socklen_t = size_of::<c_int>() as socklen_t;
     // SAFETY: the option's value is the `int` that pointer and length describe.

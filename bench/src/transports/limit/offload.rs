@@ -1,10 +1,9 @@
 //! Socket options for trains, udp(7).
-#![expect(unsafe_code, reason = "no safe wrapper sets UDP_SEGMENT and UDP_GRO")]
 
 use std::io;
 use std::net::UdpSocket;
-use std::os::fd::AsRawFd;
 
+use columba_net::option::set_option;
 use rustix::net::sockopt;
 
 /// Every send becomes datagrams of this size.
@@ -29,21 +28,5 @@ pub(in crate::transports) fn enlarge(socket: &UdpSocket, receive: usize, send: u
 
 fn set(socket: &UdpSocket, option: libc::c_int, value: usize) -> io::Result<()> {
     let value = libc::c_int::try_from(value).map_err(|_| io::ErrorKind::InvalidInput)?;
-    #[expect(clippy::cast_possible_truncation, reason = "4 fits")]
-    const INT_BYTES: libc::socklen_t = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: the option's value is the `int` that pointer and length describe.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_UDP,
-            option,
-            (&raw const value).cast(),
-            INT_BYTES,
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    set_option(socket, libc::SOL_UDP, option, value)
 }
