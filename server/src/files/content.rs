@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use columba_core::units::Timestamp;
 use memmap2::{Mmap, MmapOptions};
 
 use super::folder::SharedFolder;
@@ -29,6 +30,11 @@ const WINDOW_OVERLAP_BYTES: u64 = 64 * 1_024;
 /// Windows of one file that are kept: clients at different places of it, or one after the other. They cost address
 /// space and page tables (2 MB per GiB), not memory: the pages are the page cache's.
 const MAX_WINDOWS: usize = 64;
+
+/// Trains within this time share one question to the system whether the file is as it was. What a change does within
+/// it is the same as what one does right after the question: wrong bytes leave, BLAKE3 finds them, the next
+/// question ends the transfer.
+const ASK_AGAIN: Duration = Duration::from_millis(1);
 
 /// A segment found in memory is taken to be there for so many seconds.
 const WARM_S: u64 = 10;
@@ -151,6 +157,8 @@ fn read_whole(
 pub struct Mapped {
     file: Arc<File>,
     version: FileVersion,
+    /// When the system last said that it is as it was.
+    asked_at: Option<Timestamp>,
     /// Most recently used last.
     windows: VecDeque<Window>,
     /// Per segment: when it was last known to be in memory, seconds of the loop's clock plus one; 0 for never.
@@ -183,6 +191,7 @@ impl Mapped {
         Self {
             file: Arc::new(file),
             version,
+            asked_at: None,
             windows: VecDeque::new(),
             warm_s: vec![0; count],
         }
@@ -194,11 +203,25 @@ impl Mapped {
         &self.file
     }
 
-    /// Asks the system whether the file is as it was; once per train.
+    /// Whether the file is as it was: for each train. The system is asked again only after [`ASK_AGAIN`]: at several
+    /// trains in that time, asking for each costs a fiftieth of the loop. A load past a new end shows at once.
+    #[must_use]
+    pub fn check_train(&mut self, now: Timestamp) -> Check {
+        if let Some(asked_at) = self.asked_at
+            && now - asked_at < ASK_AGAIN
+            && !self.has_shrunk()
+        {
+            return Check::Same;
+        }
+        let check = self.check();
+        self.asked_at = (check == Check::Same).then_some(now);
+        check
+    }
+
+    /// Asks the system whether the file is as it was.
     #[must_use]
     pub fn check(&self) -> Check {
-        #[cfg(unix)]
-        if self.windows.iter().any(|window| window.guard.is_tripped()) {
+        if self.has_shrunk() {
             return Check::Changed;
         }
         match self.file.metadata() {
@@ -208,6 +231,16 @@ impl Mapped {
             Ok(_) => Check::Changed,
             Err(_) => Check::Unreadable,
         }
+    }
+
+    /// Whether a load went past the file's new end.
+    fn has_shrunk(&self) -> bool {
+        #[cfg(unix)]
+        let shrunk = self.windows.iter().any(|window| window.guard.is_tripped());
+        // Elsewhere a mapped file cannot shrink.
+        #[cfg(not(unix))]
+        let shrunk = false;
+        shrunk
     }
 
     /// The bytes at `offset`, at most [`WINDOW_OVERLAP_BYTES`] of them.
@@ -447,6 +480,32 @@ mod tests {
             .expect("writable");
         file.set_len(100).expect("writable");
         assert_eq!(mapped_two.check(), Check::Changed);
+    }
+
+    #[test]
+    fn trains_share_a_question_but_a_load_past_the_end_shows_at_once() {
+        let (root, folder) = shared(&vec![1; 200_000]);
+        let mut mapped = mapped(&folder);
+        let at = |micros| Timestamp::ZERO + Duration::from_micros(micros);
+        assert_eq!(mapped.check_train(at(5_000)), Check::Same);
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .open(root.path().join("f"))
+            .expect("writable");
+        file.set_len(100).expect("writable");
+        assert_eq!(mapped.check_train(at(5_999)), Check::Same, "not asked");
+        assert_eq!(mapped.check(), Check::Changed);
+        #[cfg(unix)]
+        {
+            assert_eq!(mapped.slice(150_000, 1).expect("inside as it was"), [0]);
+            assert_eq!(
+                mapped.check_train(at(5_999)),
+                Check::Changed,
+                "seen at once"
+            );
+        }
+        assert_eq!(mapped.check_train(at(6_000)), Check::Changed);
+        assert_eq!(mapped.check_train(at(6_001)), Check::Changed, "asked again");
     }
 
     #[cfg(unix)]

@@ -20,7 +20,7 @@ impl Source for FileStore {
         let Some(stored) = self.files.get_mut(id) else {
             return TrainState::End(StreamEnd::Unreadable);
         };
-        match &stored.state {
+        match &mut stored.state {
             State::Closed => {
                 if !self.try_open(id)
                     && let Some(stored) = self.files.get_mut(id)
@@ -41,7 +41,7 @@ impl Source for FileStore {
             State::Failed(end) => return TrainState::End(*end),
             State::Open(Content::Whole(_)) => {}
             State::Open(Content::Mapped(mapped)) => {
-                let end = match mapped.check() {
+                let end = match mapped.check_train(self.now) {
                     Check::Same => None,
                     Check::Changed => Some(StreamEnd::FileChanged),
                     Check::Unreadable => Some(StreamEnd::Unreadable),
