@@ -83,6 +83,7 @@ pub enum Content {
 pub fn open_all(folder: &SharedFolder, wanted: Vec<Wanted>) -> Vec<(SlotId, io::Result<Opened>)> {
     let mut visit = Visit::new(folder);
     let mut buffer = Vec::new();
+    let mut reserve = Reserve::default();
     let open_one = |wanted: Wanted| {
         let opened_at = SystemTime::now();
         let version = wanted.version;
@@ -92,7 +93,7 @@ pub fn open_all(folder: &SharedFolder, wanted: Vec<Wanted>) -> Vec<(SlotId, io::
             }
             Some(_) | None if version.size <= SMALL_FILE_BYTES => visit
                 .open_file(&wanted.name)
-                .and_then(|file| read_whole(&file, &version, &mut buffer))
+                .and_then(|file| read_whole(&file, &version, &mut buffer, &mut reserve))
                 .map(|(whole, version)| Opened::whole(whole, version, opened_at)),
             Some(_) | None => folder
                 .open_file(&wanted.name)
@@ -125,11 +126,37 @@ impl Opened {
     }
 }
 
+/// Lets the allocator ask the system for the memory of many small files at once.
+///
+/// Outside of the first thread, glibc's grows page by page: a call for each file, which costs as much as reading it and
+/// shuts out the threads that touch memory of the process for the first time.
+#[derive(Debug, Default)]
+struct Reserve {
+    bytes: usize,
+}
+
+/// Taken at once: below what allocators take from the system, and give back, in pieces of its own.
+const RESERVED_TOGETHER: usize = 96 * 1_024;
+
+impl Reserve {
+    /// Memory of `size` bytes will be asked for.
+    fn prepare(&mut self, size: usize) {
+        if self.bytes < size {
+            drop(std::hint::black_box(Vec::<u8>::with_capacity(
+                RESERVED_TOGETHER,
+            )));
+            self.bytes = RESERVED_TOGETHER;
+        }
+        self.bytes = self.bytes.saturating_sub(size);
+    }
+}
+
 /// Reads a file that had `version` when it was offered; it still has afterwards, or this fails.
 fn read_whole(
     file: &File,
     version: &FileVersion,
     buffer: &mut Vec<u8>,
+    reserve: &mut Reserve,
 ) -> io::Result<(Whole, FileVersion)> {
     let size = usize::try_from(version.size).unwrap_or(usize::MAX);
     if buffer.len() < size {
@@ -145,6 +172,7 @@ fn read_whole(
             "it has changed since it was offered",
         ));
     }
+    reserve.prepare(size);
     let whole = Whole {
         hash: segment_hash(0, 1, bytes),
         bytes: Arc::from(&*bytes),
