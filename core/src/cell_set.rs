@@ -2,12 +2,16 @@
 //!
 //! A table of chunks of 4096 cells. Only a chunk that is partly filled has a bitmap; full and empty chunks cost
 //! 16 bytes, so that the bitmaps cover the window and not the file, and a resumed file with holes costs no more.
+//! A stream of few cells, as thousands of small files are at the same time, has one word instead of a table.
 
 use std::ops::Range;
 
 /// Cells of one chunk.
 pub const CHUNK_CELLS: u32 = 4096;
 const CHUNK_WORDS: usize = CHUNK_CELLS as usize / 64;
+
+/// Streams of up to so many cells need no chunks.
+const FEW_CELLS: u32 = u64::BITS;
 
 type Bitmap = Box<[u64; CHUNK_WORDS]>;
 
@@ -48,7 +52,10 @@ impl ChunkPool {
 /// A set of cell indices below a fixed bound.
 #[derive(Debug)]
 pub struct CellSet {
+    /// Empty for a stream of few cells.
     chunks: Vec<Chunk>,
+    /// All of a stream of few cells.
+    few: u64,
     cells: u32,
     present: u32,
     lowest_missing: u32,
@@ -58,11 +65,16 @@ impl CellSet {
     /// The empty set for a stream of `cells` cells.
     #[must_use]
     pub fn new(cells: u32) -> Self {
-        let chunks = cells.div_ceil(CHUNK_CELLS) as usize;
+        let chunks = if cells <= FEW_CELLS {
+            0
+        } else {
+            cells.div_ceil(CHUNK_CELLS) as usize
+        };
         Self {
             chunks: std::iter::repeat_with(|| Chunk::Empty)
                 .take(chunks)
                 .collect(),
+            few: 0,
             cells,
             present: 0,
             lowest_missing: 0,
@@ -79,6 +91,10 @@ impl CellSet {
         }
         set.insert_range(next..cells, pool);
         set
+    }
+
+    const fn is_few(&self) -> bool {
+        self.cells <= FEW_CELLS
     }
 
     /// Whether every cell is there.
@@ -102,6 +118,9 @@ impl CellSet {
     /// Whether `cell` is there.
     #[must_use]
     pub fn contains(&self, cell: u32) -> bool {
+        if self.is_few() {
+            return self.few & word_mask(&(cell..cell.saturating_add(1))) != 0;
+        }
         match self.chunks.get((cell / CHUNK_CELLS) as usize) {
             None | Some(Chunk::Empty) => false,
             Some(Chunk::Full) => true,
@@ -115,6 +134,9 @@ impl CellSet {
     /// How many of the cells of `range` are there.
     #[must_use]
     pub fn count_in(&self, range: Range<u32>) -> u32 {
+        if self.is_few() {
+            return (self.few & word_mask(&range)).count_ones();
+        }
         if let Some((chunk, word, mask)) = one_word(&range) {
             return match &self.chunks[chunk] {
                 Chunk::Empty => 0,
@@ -159,6 +181,9 @@ impl CellSet {
             return 0;
         }
         assert!(range.end <= self.cells, "cells beyond the stream");
+        if self.is_few() {
+            return self.insert_in_few(&range);
+        }
         let start = range.start;
         if let Some(new) = self.insert_in_word(&range) {
             return new;
@@ -171,6 +196,15 @@ impl CellSet {
         if start <= self.lowest_missing {
             self.advance_lowest_missing();
         }
+        new
+    }
+
+    fn insert_in_few(&mut self, range: &Range<u32>) -> u32 {
+        let mask = word_mask(range);
+        let new = (mask & !self.few).count_ones();
+        self.few |= mask;
+        self.present += new;
+        self.lowest_missing = self.few.trailing_ones();
         new
     }
 
@@ -262,6 +296,21 @@ impl CellSet {
     }
 }
 
+/// The cells of a range that are among the first 64.
+#[inline]
+const fn word_mask(range: &Range<u32>) -> u64 {
+    below(range.end) & !below(range.start)
+}
+
+/// The cells before `cell` that are among the first 64.
+#[inline]
+const fn below(cell: u32) -> u64 {
+    match 1_u64.checked_shl(cell) {
+        Some(bit) => bit - 1,
+        None => u64::MAX,
+    }
+}
+
 /// Splits a range of cells at chunk borders: (chunk, bits in it).
 fn pieces(range: Range<u32>) -> impl Iterator<Item = (usize, Range<u32>)> {
     let mut next = range.start;
@@ -313,8 +362,8 @@ mod tests {
     proptest! {
         #[test]
         fn behaves_like_a_set(
-            cells in 1_u32..20_000,
-            ranges in prop::collection::vec((0_u32..20_000, 1_u32..5_000), 0..60),
+            cells in prop_oneof![1_u32..20_000, 1_u32..70],
+            ranges in prop::collection::vec(prop_oneof![(0_u32..20_000, 1_u32..5_000), (0_u32..70, 1_u32..9)], 0..60),
         ) {
             let mut pool = ChunkPool::default();
             let mut set = CellSet::new(cells);

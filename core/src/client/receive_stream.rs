@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::cell_set::{CellSet, ChunkPool};
 use crate::error::ConfigError;
 use crate::layout::{SegmentRange, StreamLayout};
-use crate::limits::HASH_BYTES;
+use crate::limits::{CELL_BYTES_RANGE, HASH_BYTES, SEGMENT_BYTES};
 
 /// What was received of one stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,14 +25,17 @@ pub struct ReceiveStream {
     pub(crate) layout: StreamLayout,
     pub(crate) cells: CellSet,
     pub(crate) counters: StreamCounters,
-    /// Cells still missing of each segment; a segment that was not asked for has none.
+    /// Cells still missing of each segment; [`SETTLED`] once it was announced as complete, and when it was never asked for.
     missing_in_segment: Vec<u16>,
     trailer: Vec<u8>,
-    /// Segments announced as complete, or never asked for.
-    announced: Vec<u64>,
     /// Where the last run lay, and most likely the next one does.
     home: Home,
 }
+
+/// More cells than any segment has.
+const SETTLED: u16 = u16::MAX;
+
+const _: () = assert!(SEGMENT_BYTES / *CELL_BYTES_RANGE.start() as u64 + 2 < SETTLED as u64);
 
 /// The cells that hold bytes of one segment and of nothing else.
 #[derive(Debug, Default)]
@@ -71,19 +74,16 @@ impl ReceiveStream {
             layout,
             cells,
             counters: StreamCounters::default(),
-            missing_in_segment: vec![0; segments],
+            missing_in_segment: vec![SETTLED; segments],
             // At most 32 bytes per MiB of a file that fits 32-bit cells: below 40 MB.
             trailer: vec![0; usize::try_from(layout.trailer_bytes()).unwrap_or(0)],
-            announced: vec![u64::MAX; segments.div_ceil(64)],
             home: Home::default(),
         };
         for range in asked {
             for segment in range.first..range.first + range.count {
                 let cells = layout.segment_cells(segment, 1);
-                // A segment has at most 1 MiB / 64 + 2 cells.
                 stream.missing_in_segment[segment as usize] =
-                    u16::try_from(cells.end - cells.start).unwrap_or(u16::MAX);
-                stream.announced[segment as usize / 64] &= !(1 << (segment % 64));
+                    u16::try_from(cells.end - cells.start).unwrap_or(SETTLED - 1);
             }
         }
         Ok(stream)
@@ -145,10 +145,7 @@ impl ReceiveStream {
         let (first, last) = (run.start, run.end - 1);
         if self.home.cells.contains(&first) && self.home.cells.contains(&last) {
             let new = u16::try_from(self.cells.insert_range(run, pool)).unwrap_or(u16::MAX);
-            let missing = &mut self.missing_in_segment[self.home.segment as usize];
-            let (before, after) = (*missing, missing.saturating_sub(new));
-            *missing = after;
-            if before > 0 && after == 0 {
+            if self.settle_cells(self.home.segment, new) == 0 {
                 self.announce(self.home.segment, &mut complete);
             }
             return;
@@ -161,8 +158,7 @@ impl ReceiveStream {
                 continue;
             }
             let new = (overlap.end - overlap.start) - self.cells.count_in(overlap);
-            let missing = &mut self.missing_in_segment[segment as usize];
-            *missing = missing.saturating_sub(u16::try_from(new).unwrap_or(u16::MAX));
+            self.settle_cells(segment, u16::try_from(new).unwrap_or(u16::MAX));
         }
         self.cells.insert_range(run.clone(), pool);
         if let Some(segment) = touched.clone().last() {
@@ -173,14 +169,21 @@ impl ReceiveStream {
         }
     }
 
+    /// New cells of a segment are there; returns how many are still missing, or [`SETTLED`].
+    fn settle_cells(&mut self, segment: u32, new: u16) -> u16 {
+        let missing = &mut self.missing_in_segment[segment as usize];
+        if *missing != SETTLED {
+            *missing = missing.saturating_sub(new);
+        }
+        *missing
+    }
+
     /// Calls `complete` for a segment of which everything is there, once.
     fn announce(&mut self, segment: u32, complete: &mut impl FnMut(u32)) {
-        let place = segment as usize;
-        if self.missing_in_segment[place] == 0
-            && self.announced[place / 64] >> (segment % 64) & 1 == 0
+        if self.missing_in_segment[segment as usize] == 0
             && self.cells.contains_range(self.layout.hash_cells(segment))
         {
-            self.announced[place / 64] |= 1 << (segment % 64);
+            self.missing_in_segment[segment as usize] = SETTLED;
             complete(segment);
         }
     }
@@ -202,8 +205,7 @@ impl ReceiveStream {
             return 0..0;
         }
         let to_segment = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-        to_segment(start / crate::limits::SEGMENT_BYTES)
-            ..to_segment(end.div_ceil(crate::limits::SEGMENT_BYTES))
+        to_segment(start / SEGMENT_BYTES)..to_segment(end.div_ceil(SEGMENT_BYTES))
     }
 
     fn touched_hashes(&self, run: &Range<u32>) -> Range<u32> {
@@ -225,7 +227,6 @@ impl ReceiveStream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::SEGMENT_BYTES;
     use proptest::prelude::*;
 
     fn stream(bytes: u64, missing: &[SegmentRange]) -> (ReceiveStream, ChunkPool) {
