@@ -7,6 +7,8 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+
 use crate::cell_set::ChunkPool;
 use crate::error::{CloseReason, ConfigError, DropReason, StreamEnd};
 use crate::layout::SegmentRange;
@@ -107,7 +109,7 @@ struct Entry {
 pub struct Endpoint {
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
-    by_id: HashMap<u32, u32>,
+    by_id: HashMap<u32, u32, RandomState>,
     wheel: TimerWheel,
     ready_fair: VecDeque<u32>,
     ready_low: VecDeque<u32>,
@@ -133,7 +135,7 @@ impl Endpoint {
         Self {
             entries: Vec::new(),
             free: Vec::new(),
-            by_id: HashMap::new(),
+            by_id: HashMap::default(),
             wheel: TimerWheel::with_capacity(associations, start),
             ready_fair: VecDeque::new(),
             ready_low: VecDeque::new(),

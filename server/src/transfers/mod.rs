@@ -96,7 +96,7 @@ pub(crate) struct Transfers {
     retry_at: Option<Timestamp>,
     /// The socket may have more to read.
     pub(crate) readable: bool,
-    known: HashMap<u32, Known>,
+    known: HashMap<u32, Known, RandomState>,
     allowance: Option<Allowance>,
     options: TransferOptions,
     counts: TransferCounts,
@@ -124,7 +124,7 @@ impl Transfers {
             blocked: false,
             retry_at: None,
             readable: true,
-            known: HashMap::new(),
+            known: HashMap::default(),
             allowance: options.rate_limit.map(|rate| Allowance::new(rate, now)),
             options,
             counts: TransferCounts::default(),

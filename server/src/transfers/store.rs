@@ -70,9 +70,9 @@ pub(crate) struct FileStore {
     by_version: HashMap<FileVersion, SlotId, RandomState>,
     /// Files that nobody wants, the one to be closed first in front.
     idle: VecDeque<(Timestamp, SlotId)>,
-    loads: HashMap<u32, Load>,
+    loads: HashMap<u32, Load, RandomState>,
     /// Files that an association wants and has no room for.
-    waiting: HashMap<u32, VecDeque<SlotId>>,
+    waiting: HashMap<u32, VecDeque<SlotId>, RandomState>,
     cache: HashCache,
     kept: Kept,
     /// Files that a helper is to open.
@@ -103,8 +103,8 @@ impl FileStore {
             files: Slots::default(),
             by_version: HashMap::default(),
             idle: VecDeque::new(),
-            loads: HashMap::new(),
-            waiting: HashMap::new(),
+            loads: HashMap::default(),
+            waiting: HashMap::default(),
             cache: HashCache::default(),
             kept: Kept::default(),
             unopened: Vec::new(),
@@ -287,7 +287,7 @@ impl FileStore {
         };
         let size = stored.entry.version.size;
         let loads = &mut self.loads;
-        let room = |user: &u32, loads: &HashMap<u32, Load>| {
+        let room = |user: &u32, loads: &HashMap<u32, Load, RandomState>| {
             loads.get(user).is_none_or(|load| load.has_room(size))
         };
         if !stored.users.iter().any(|(user, _)| room(user, loads)) {
@@ -331,15 +331,16 @@ impl FileStore {
     pub(crate) fn on_opened_all(&mut self, files: Vec<(SlotId, std::io::Result<Opened>)>) -> Woken {
         let mut woken = Woken::with_capacity(files.len());
         for (id, result) in files {
-            woken.extend(self.on_opened(id, result));
+            self.on_opened(id, result);
+            woken.extend(self.users_of(id));
         }
         woken
     }
 
-    fn on_opened(&mut self, id: SlotId, result: std::io::Result<Opened>) -> Woken {
+    fn on_opened(&mut self, id: SlotId, result: std::io::Result<Opened>) {
         let now_s = self.now_s();
         let Some(stored) = self.files.get_mut(id) else {
-            return Woken::new();
+            return;
         };
         match result {
             Ok(mut opened) if opened.version.has_same_content(&stored.entry.version) => {
@@ -364,7 +365,6 @@ impl FileStore {
                 stored.state = State::Failed(end_of(&error));
             }
         }
-        self.users_of(id)
     }
 
     fn start_hashing(&mut self, id: SlotId) {
@@ -419,7 +419,7 @@ impl FileStore {
                 stored.opened_at,
             );
         }
-        self.users_of(id)
+        self.users_of(id).collect()
     }
 
     /// A helper found segments in memory, or read them.
@@ -438,7 +438,7 @@ impl FileStore {
             mapped.set_warm(first, count, now_s);
         }
         stored.reading &= !last;
-        self.users_of(id)
+        self.users_of(id).collect()
     }
 
     /// A helper could not read a file.
@@ -447,16 +447,16 @@ impl FileStore {
             tracing::info!(file = %stored.entry.name, %error, "a shared file cannot be read any more");
             stored.state = State::Failed(end_of(error));
         }
-        self.users_of(id)
+        self.users_of(id).collect()
     }
 
-    fn users_of(&self, id: SlotId) -> Woken {
+    fn users_of(&self, id: SlotId) -> impl Iterator<Item = (u32, SourceKey)> + '_ {
         let users = self
             .files
             .get(id)
             .map(|stored| stored.users.as_slice())
             .unwrap_or_default();
-        users.iter().map(|&(user, _)| (user, to_key(id))).collect()
+        users.iter().map(move |&(user, _)| (user, to_key(id)))
     }
 
     fn now_s(&self) -> u64 {

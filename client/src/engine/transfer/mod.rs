@@ -80,7 +80,7 @@ pub(super) struct Transfers {
     assemblies: Assemblies,
     /// Segments that found the hashers' queue full.
     unhashed: VecDeque<SegmentJob>,
-    requests: HashMap<u32, Request>,
+    requests: HashMap<u32, Request, RandomState>,
     asking: Asking,
     downloads: Downloads,
     next_key: u32,
@@ -109,7 +109,7 @@ pub(super) struct Transfers {
     /// Something may have changed since progress was told last.
     progress_due: bool,
     /// Given up while a helper prepared them: what it finds is removed.
-    discarding: HashSet<FileKey>,
+    discarding: HashSet<FileKey, RandomState>,
     sampler: Sampler,
     /// No Start goes out before.
     start_at: Timestamp,
@@ -133,7 +133,7 @@ impl Transfers {
             helpers: None,
             assemblies: Assemblies::new(SEGMENT_BUFFERS),
             unhashed: VecDeque::new(),
-            requests: HashMap::new(),
+            requests: HashMap::default(),
             asking: Asking::default(),
             downloads: Downloads::default(),
             next_key: 0,
@@ -156,7 +156,7 @@ impl Transfers {
             moved_at: Timestamp::ZERO,
             progress_at: Timestamp::ZERO,
             progress_due: false,
-            discarding: HashSet::new(),
+            discarding: HashSet::default(),
             sampler: Sampler::default(),
             start_at: Timestamp::ZERO,
             out: VecDeque::new(),

@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use foldhash::fast::RandomState;
+
 use crate::engine::message::GetProgress;
 use crate::storage::paths::{NameRules, relative_path};
 use crate::storage::{FileKey, StorageError};
@@ -15,7 +17,7 @@ const ROOT_NAMES: [&str; 3] = ["", ".", "/"];
 pub(in crate::engine) struct GetOrder {
     names: HashSet<String>,
     /// The names that decide where files go.
-    roots: HashSet<String>,
+    roots: HashSet<String, RandomState>,
     target: Option<PathBuf>,
     folder: Option<PathBuf>,
 }
@@ -28,13 +30,11 @@ impl GetOrder {
         target: Option<PathBuf>,
         folder: Option<PathBuf>,
     ) -> Self {
-        let plainly = |names: &[String]| {
-            let plain_names = names.iter().map(|name| plain(name).to_owned());
-            plain_names.collect::<HashSet<String>>()
-        };
+        let roots = if roots.is_empty() { names } else { roots };
+        let plainly = |name: &String| plain(name).to_owned();
         Self {
-            names: plainly(names),
-            roots: plainly(if roots.is_empty() { names } else { roots }),
+            names: names.iter().map(plainly).collect(),
+            roots: roots.iter().map(plainly).collect(),
             target,
             folder,
         }
@@ -50,7 +50,7 @@ pub(super) struct Request {
     /// It was given up: only what is complete already is told.
     pub(super) cancelled: bool,
     /// Files of which something is here and nothing comes.
-    pub(super) parked: HashSet<FileKey>,
+    pub(super) parked: HashSet<FileKey, RandomState>,
     /// What was told last.
     pub(super) told: GetProgress,
     /// Frames whose last answer is still to come.
@@ -71,7 +71,7 @@ impl Request {
             order,
             paused: false,
             cancelled: false,
-            parked: HashSet::new(),
+            parked: HashSet::default(),
             told: GetProgress::default(),
             unanswered: 0,
             offered: HashMap::new(),
