@@ -247,6 +247,8 @@ fn rate_over(bytes: u64, span: Duration) -> u64 {
 }
 
 #[cfg(test)]
+mod jitter;
+#[cfg(test)]
 mod known_bugs;
 #[cfg(test)]
 mod matrix;

@@ -31,6 +31,9 @@ pub(super) struct Scenario {
     pub(super) loss_first: bool,
     /// Uniformly distributed extra delay; packets keep their order.
     pub(super) jitter: Duration,
+    /// Shortest and longest time for which packets are held behind the bottleneck, then to be released together: a
+    /// radio's schedule.
+    pub(super) holds: Option<(Duration, Duration)>,
     /// Mean times for which the sender's and the receiver's hosts run, and then run something else.
     pub(super) stalls: Option<(Duration, Duration)>,
     /// Rate in bytes per second and burst in bytes of a policer in front of the queue.
@@ -66,6 +69,7 @@ impl Scenario {
             ack_loss: 0.0,
             loss_first: false,
             jitter: Duration::ZERO,
+            holds: None,
             stalls: None,
             policer: None,
             flows: vec![FlowSetup {
@@ -197,6 +201,8 @@ struct Sim<'a> {
     flows: Vec<Flow>,
     /// Of each flow's sender and receiver.
     shifts: Vec<Shift>,
+    /// When packets are released again.
+    release: Timestamp,
     report: Report,
     delivered: Vec<u64>,
     counts: Counts,
@@ -246,6 +252,7 @@ impl<'a> Sim<'a> {
                 2 * flows.len()
             ],
             flows,
+            release: start,
             counts: Counts::default(),
         };
         for flow in 0..sim.flows.len() {
@@ -431,9 +438,22 @@ impl<'a> Sim<'a> {
             return;
         }
         let jitter = self.scenario.jitter.mul_f64(self.random.unit());
-        let at = (self.now + self.scenario.rtt / 2 + jitter).max(self.flows[flow].last_arrival);
+        let released = self.released();
+        let at = (released + self.scenario.rtt / 2 + jitter).max(self.flows[flow].last_arrival);
         self.flows[flow].last_arrival = at;
         self.schedule(at, Event::Arrived { flow, packet });
+    }
+
+    /// When a packet that has passed the bottleneck may go on.
+    fn released(&mut self) -> Timestamp {
+        let Some((least, most)) = self.scenario.holds else {
+            return self.now;
+        };
+        while self.release < self.now {
+            let hold = least + (most - least).mul_f64(self.random.unit());
+            self.release += hold;
+        }
+        self.release
     }
 
     fn arrived(&mut self, flow: usize, packet: usize) {

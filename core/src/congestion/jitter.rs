@@ -1,0 +1,137 @@
+//! Delay that varies without any queue: packets keep their order, as on radio links and busy hosts.
+
+use super::Algorithm;
+use super::sim::{Scenario, mbit};
+use std::time::Duration;
+
+/// How a path's delay varies.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// Uniformly, up to so many milliseconds.
+    Uniform(u64),
+    /// Packets are held and released in bursts, so many milliseconds apart.
+    Bursts(u64, u64),
+}
+
+impl Kind {
+    fn apply(self, scenario: &mut Scenario) {
+        match self {
+            Self::Uniform(ms) => scenario.jitter = Duration::from_millis(ms),
+            Self::Bursts(least, most) => {
+                scenario.holds = Some((Duration::from_millis(least), Duration::from_millis(most)));
+            }
+        }
+    }
+}
+
+/// Rate in megabits per second, round trip in milliseconds, loss, variation.
+type Cell = (u64, u64, f64, Kind);
+
+/// Share of the erasure bound, share of packets dropped by overfilling the queue, mean queue in
+/// bandwidth-delay products, spurious losses per thousand packets.
+fn figures((megabits, rtt_ms, loss, kind): Cell, seed: u64) -> [f64; 4] {
+    let mut scenario = Scenario::new(Algorithm::Bbr, mbit(megabits), rtt_ms).with_loss(loss);
+    kind.apply(&mut scenario);
+    scenario.seed = seed;
+    let report = scenario.run();
+    let rate = mbit(megabits) as f64;
+    let span = (scenario.length - scenario.warm_up).as_secs_f64();
+    let packets = report.total_goodput() * span / scenario.datagram as f64;
+    [
+        report.total_goodput() / (rate * (1.0 - loss)),
+        report.drop_share,
+        report.mean_queue / (rate * scenario.rtt.as_secs_f64()),
+        report.spurious as f64 * 1_000.0 / packets,
+    ]
+}
+
+/// A few cells of each kind with floors a little below what was measured; `docs/CONGESTION.md` says which are worse.
+#[test]
+fn bbr_keeps_its_rate_where_the_delay_varies() {
+    let cells = [
+        ((20, 50, 0.0, Kind::Uniform(10)), 0.93),
+        ((20, 50, 0.01, Kind::Uniform(20)), 0.87),
+        ((20, 50, 0.1, Kind::Uniform(10)), 0.93),
+        ((20, 200, 0.01, Kind::Uniform(40)), 0.88),
+        ((100, 50, 0.0, Kind::Uniform(10)), 0.91),
+        ((100, 50, 0.01, Kind::Uniform(20)), 0.80),
+        ((100, 50, 0.1, Kind::Uniform(10)), 0.88),
+        ((100, 200, 0.1, Kind::Uniform(20)), 0.93),
+        ((100, 200, 0.3, Kind::Uniform(10)), 0.93),
+        ((20, 50, 0.01, Kind::Bursts(10, 30)), 0.95),
+        ((20, 50, 0.1, Kind::Bursts(10, 30)), 0.91),
+        ((100, 50, 0.01, Kind::Bursts(10, 30)), 0.93),
+        ((100, 200, 0.1, Kind::Bursts(10, 30)), 0.95),
+    ];
+    for (cell, floor) in cells {
+        for seed in [1, 2, 3] {
+            let [share, drops, queue, _] = figures(cell, seed);
+            println!("{cell:?}, seed {seed}: {share:.3}, drops {drops:.4}, queue {queue:.2} BDP");
+            assert!(share > floor, "{cell:?}, seed {seed}");
+            assert!(drops < 0.01 && queue < 0.5, "{cell:?}, seed {seed}");
+        }
+    }
+}
+
+/// The path halves its rate: what then stands in the queue is one, whatever the jitter.
+#[test]
+fn bbr_sees_a_queue_behind_jitter() {
+    for (loss, jitter_ms) in [0.0, 0.01, 0.1, 0.3]
+        .into_iter()
+        .flat_map(|loss| [(loss, 10), (loss, 20), (loss, 40)])
+    {
+        let mut scenario = Scenario::new(Algorithm::Bbr, mbit(100), 50).with_loss(loss);
+        scenario.jitter = Duration::from_millis(jitter_ms);
+        scenario.rates.push((Duration::from_secs(10), mbit(50)));
+        scenario.length = Duration::from_secs(25);
+        scenario.warm_up = Duration::from_secs(13);
+        let report = scenario.run();
+        let queue = report.mean_queue / (mbit(50) as f64 * 0.05);
+        println!(
+            "{loss}, {jitter_ms} ms: drops {:.4}, queue {queue:.2} BDP",
+            report.drop_share
+        );
+        assert!(report.drop_share < 0.01 && queue < 0.5);
+    }
+}
+
+/// All cells: the table behind the figures in `docs/CONGESTION.md`.
+///
+/// ```sh
+/// cargo test -p columba-core jitter_survey -- --ignored --nocapture
+/// ```
+#[test]
+#[ignore = "a survey to read"]
+fn jitter_survey() {
+    let kinds = [
+        Kind::Uniform(0),
+        Kind::Uniform(5),
+        Kind::Uniform(10),
+        Kind::Uniform(20),
+        Kind::Uniform(40),
+        Kind::Bursts(10, 30),
+    ];
+    let only = std::env::var("SURVEY").unwrap_or_default();
+    for (megabits, rtt_ms) in [20, 100]
+        .into_iter()
+        .flat_map(|rate| [20, 50, 200].map(|rtt| (rate, rtt)))
+    {
+        for loss in [0.0, 0.01, 0.1, 0.3] {
+            for kind in kinds {
+                let name = format!("{megabits} Mbit/s {rtt_ms} ms {} % {kind:?}", loss * 100.0);
+                if !name.contains(&only) {
+                    continue;
+                }
+                let runs = (1..=3).map(|seed| {
+                    let [share, drops, queue, spurious] =
+                        figures((megabits, rtt_ms, loss, kind), seed);
+                    format!(
+                        "{share:.3} ({:.2} %, {queue:.2} BDP, {spurious:.1} ‰)",
+                        drops * 100.0
+                    )
+                });
+                println!("{name}: {}", runs.collect::<Vec<_>>().join(", "));
+            }
+        }
+    }
+}
