@@ -10,6 +10,10 @@ use super::message::{Event, GetEvent};
 
 /// When so many wait, the engine stops reading from the server.
 const HOLD_AT: usize = 1024;
+/// Files that arrived are told together, no more often than this: waking a reader for each costs more than a small file.
+const ARRIVALS_EVERY: Duration = Duration::from_millis(1);
+/// So many are told without waiting.
+const MAX_ARRIVALS_TOGETHER: usize = 256;
 /// How soon a reader that lags is looked after again.
 const LAG_CHECK: Duration = Duration::from_millis(5);
 /// How long a reader may take for the last events.
@@ -35,8 +39,11 @@ pub enum SinkError {
 
 /// Where events go.
 enum Out {
-    /// One by one, as soon as there is room.
-    Each(SyncSender<Event>),
+    /// One by one, as soon as there is room; arrivals, as long as nothing else is told, not before `arrivals_at`.
+    Each {
+        out: SyncSender<Event>,
+        arrivals_at: Timestamp,
+    },
     /// Together, no more often than `every`.
     Batches {
         sink: Box<dyn EventSink>,
@@ -49,6 +56,8 @@ enum Out {
 pub(super) struct Outbox {
     out: Out,
     waiting: VecDeque<Event>,
+    /// More than arrivals waits.
+    urgent: bool,
     lagging: bool,
     gone: bool,
 }
@@ -56,7 +65,10 @@ pub(super) struct Outbox {
 impl Outbox {
     /// Events go out one by one.
     pub(super) fn new(out: SyncSender<Event>) -> Self {
-        Self::to(Out::Each(out))
+        Self::to(Out::Each {
+            out,
+            arrivals_at: Timestamp::ZERO,
+        })
     }
 
     /// Events go out in batches; the first one after a quiet time at once.
@@ -72,6 +84,7 @@ impl Outbox {
         Self {
             out,
             waiting: VecDeque::new(),
+            urgent: false,
             lagging: false,
             gone: false,
         }
@@ -82,6 +95,7 @@ impl Outbox {
         if self.gone {
             return;
         }
+        self.urgent |= !is_arrival(&event);
         let mut waiting = self.waiting.iter_mut().rev();
         let older = if let Some(request) = progress_of(&event) {
             waiting.find(|waiting| progress_of(waiting) == Some(request))
@@ -101,7 +115,12 @@ impl Outbox {
     pub(super) fn flush(&mut self, now: Timestamp) {
         self.lagging = false;
         match &mut self.out {
-            Out::Each(out) => {
+            Out::Each { out, arrivals_at } => {
+                let few = self.waiting.len() < MAX_ARRIVALS_TOGETHER;
+                if self.waiting.is_empty() || few && !self.urgent && now < *arrivals_at {
+                    return;
+                }
+                *arrivals_at = now + ARRIVALS_EVERY;
                 while let Some(event) = self.waiting.pop_front() {
                     match out.try_send(event) {
                         Ok(()) => {}
@@ -113,6 +132,7 @@ impl Outbox {
                         Err(TrySendError::Disconnected(_)) => return self.give_up(),
                     }
                 }
+                self.urgent = false;
             }
             Out::Batches {
                 sink,
@@ -144,9 +164,12 @@ impl Outbox {
         if self.waiting.is_empty() {
             return None;
         }
+        if self.lagging {
+            return Some(now + LAG_CHECK);
+        }
         Some(match &self.out {
-            Out::Batches { next_at, .. } if !self.lagging => *next_at,
-            Out::Batches { .. } | Out::Each(_) => now + LAG_CHECK,
+            Out::Batches { next_at, .. } => *next_at,
+            Out::Each { arrivals_at, .. } => *arrivals_at,
         })
     }
 
@@ -163,7 +186,7 @@ impl Outbox {
     /// Passes on everything that waits, blocking; for the end.
     pub(super) fn drain(self) {
         match self.out {
-            Out::Each(out) => {
+            Out::Each { out, .. } => {
                 for event in self.waiting {
                     if out.send(event).is_err() {
                         return;
@@ -185,6 +208,17 @@ impl Outbox {
     }
 }
 
+/// Whether an event tells of a file that arrived, or of progress.
+const fn is_arrival(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Get {
+            event: GetEvent::Done(_) | GetEvent::Progress(_),
+            ..
+        }
+    )
+}
+
 /// The download whose progress an event tells.
 const fn progress_of(event: &Event) -> Option<u32> {
     if let Event::Get {
@@ -201,7 +235,8 @@ const fn progress_of(event: &Event) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::message::GetProgress;
+    use crate::engine::message::{FileReport, GetProgress};
+    use std::path::PathBuf;
     use std::sync::mpsc::{Receiver, sync_channel};
 
     fn progress(done_bytes: u64) -> Event {
@@ -210,6 +245,25 @@ mod tests {
             event: GetEvent::Progress(GetProgress {
                 done_bytes,
                 ..GetProgress::default()
+            }),
+        }
+    }
+
+    fn done() -> Event {
+        Event::Get {
+            request: 1,
+            event: GetEvent::Done(FileReport {
+                file: String::new(),
+                target: PathBuf::new(),
+                bytes: 0,
+                elapsed: Duration::ZERO,
+                blake3: [0; 32],
+                resumed_bytes: 0,
+                packets_received: 0,
+                packets_duplicate: 0,
+                handshake: Duration::ZERO,
+                rtt_p50: Duration::ZERO,
+                rtt_p99: Duration::ZERO,
             }),
         }
     }
@@ -243,6 +297,26 @@ mod tests {
         outbox.tell(Event::Users(Vec::new()));
         outbox.flush(now);
         assert!(outbox.is_gone());
+    }
+
+    #[test]
+    fn arrivals_are_told_together_and_everything_else_at_once() {
+        let (out, read) = sync_channel(1000);
+        let mut outbox = Outbox::new(out);
+        let at = |micros| Timestamp::ZERO + Duration::from_micros(micros);
+        let mut told = |now, event| {
+            outbox.tell(event);
+            outbox.flush(now);
+            (read.try_iter().count(), outbox.deadline(now))
+        };
+        assert_eq!(told(at(5_000), done()), (1, None), "after a quiet time");
+        assert_eq!(told(at(5_100), done()), (0, Some(at(6_000))));
+        assert_eq!(told(at(5_200), done()), (0, Some(at(6_000))));
+        assert_eq!(told(at(5_300), Event::Users(Vec::new())), (3, None));
+        assert_eq!(told(at(5_400), done()), (0, Some(at(6_300))));
+        assert_eq!(told(at(6_300), done()), (2, None));
+        let many = (0..MAX_ARRIVALS_TOGETHER).map(|_| told(at(6_400), done()).0);
+        assert_eq!(many.sum::<usize>(), MAX_ARRIVALS_TOGETHER);
     }
 
     struct Channel(SyncSender<Vec<Event>>);
