@@ -1,6 +1,6 @@
 //! Delay that varies without any queue: packets keep their order, as on radio links and busy hosts.
 
-use super::Algorithm;
+use super::scenarios::{Figures, bbr, run};
 use super::sim::{Scenario, mbit};
 use std::time::Duration;
 
@@ -27,22 +27,15 @@ impl Kind {
 /// Rate in megabits per second, round trip in milliseconds, loss, variation.
 type Cell = (u64, u64, f64, Kind);
 
-/// Share of the erasure bound, share of packets dropped by overfilling the queue, mean queue in
-/// bandwidth-delay products, spurious losses per thousand packets.
-fn figures((megabits, rtt_ms, loss, kind): Cell, seed: u64) -> [f64; 4] {
-    let mut scenario = Scenario::new(Algorithm::Bbr, mbit(megabits), rtt_ms).with_loss(loss);
+fn run_cell((megabits, rtt_ms, loss, kind): Cell, seed: u64) -> Figures {
+    let mut scenario = bbr(mbit(megabits), rtt_ms, loss);
     kind.apply(&mut scenario);
     scenario.seed = seed;
-    let report = scenario.run();
-    let rate = mbit(megabits) as f64;
-    let span = (scenario.length - scenario.warm_up).as_secs_f64();
-    let packets = report.total_goodput() * span / scenario.datagram as f64;
-    [
-        report.total_goodput() / (rate * (1.0 - loss)),
-        report.drop_share,
-        report.mean_queue / (rate * scenario.rtt.as_secs_f64()),
-        report.spurious as f64 * 1_000.0 / packets,
-    ]
+    let percent = loss * 100.0;
+    run(
+        &format!("{megabits} Mbit/s {rtt_ms} ms {percent} % {kind:?}, seed {seed}"),
+        &scenario,
+    )
 }
 
 /// A few cells of each kind with floors a little below what was measured; `docs/CONGESTION.md` says which are worse.
@@ -65,10 +58,10 @@ fn bbr_keeps_its_rate_where_the_delay_varies() {
     ];
     for (cell, floor) in cells {
         for seed in [1, 2, 3] {
-            let [share, drops, queue, _] = figures(cell, seed);
-            println!("{cell:?}, seed {seed}: {share:.3}, drops {drops:.4}, queue {queue:.2} BDP");
-            assert!(share > floor, "{cell:?}, seed {seed}");
-            assert!(drops < 0.01 && queue < 0.5, "{cell:?}, seed {seed}");
+            let figures = run_cell(cell, seed);
+            assert!(figures.efficiency > floor, "{cell:?}, seed {seed}");
+            let drops = figures.report.drop_share;
+            assert!(drops < 0.01 && figures.queue < 0.5, "{cell:?}, seed {seed}");
         }
     }
 }
@@ -80,7 +73,7 @@ fn bbr_sees_a_queue_behind_jitter() {
         .into_iter()
         .flat_map(|loss| [(loss, 10), (loss, 20), (loss, 40)])
     {
-        let mut scenario = Scenario::new(Algorithm::Bbr, mbit(100), 50).with_loss(loss);
+        let mut scenario = bbr(mbit(100), 50, loss);
         scenario.jitter = Duration::from_millis(jitter_ms);
         scenario.rates.push((Duration::from_secs(10), mbit(50)));
         scenario.length = Duration::from_secs(25);
@@ -111,26 +104,15 @@ fn jitter_survey() {
         Kind::Uniform(40),
         Kind::Bursts(10, 30),
     ];
-    let only = std::env::var("SURVEY").unwrap_or_default();
     for (megabits, rtt_ms) in [20, 100]
         .into_iter()
         .flat_map(|rate| [20, 50, 200].map(|rtt| (rate, rtt)))
     {
         for loss in [0.0, 0.01, 0.1, 0.3] {
             for kind in kinds {
-                let name = format!("{megabits} Mbit/s {rtt_ms} ms {} % {kind:?}", loss * 100.0);
-                if !name.contains(&only) {
-                    continue;
+                for seed in [1, 2, 3] {
+                    run_cell((megabits, rtt_ms, loss, kind), seed);
                 }
-                let runs = (1..=3).map(|seed| {
-                    let [share, drops, queue, spurious] =
-                        figures((megabits, rtt_ms, loss, kind), seed);
-                    format!(
-                        "{share:.3} ({:.2} %, {queue:.2} BDP, {spurious:.1} ‰)",
-                        drops * 100.0
-                    )
-                });
-                println!("{name}: {}", runs.collect::<Vec<_>>().join(", "));
             }
         }
     }
