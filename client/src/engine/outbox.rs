@@ -56,8 +56,6 @@ enum Out {
 pub(super) struct Outbox {
     out: Out,
     waiting: VecDeque<Event>,
-    /// More than arrivals waits.
-    urgent: bool,
     lagging: bool,
     gone: bool,
 }
@@ -84,7 +82,6 @@ impl Outbox {
         Self {
             out,
             waiting: VecDeque::new(),
-            urgent: false,
             lagging: false,
             gone: false,
         }
@@ -95,7 +92,6 @@ impl Outbox {
         if self.gone {
             return;
         }
-        self.urgent |= !is_arrival(&event);
         let mut waiting = self.waiting.iter_mut().rev();
         let older = if let Some(request) = progress_of(&event) {
             waiting.find(|waiting| progress_of(waiting) == Some(request))
@@ -117,7 +113,9 @@ impl Outbox {
         match &mut self.out {
             Out::Each { out, arrivals_at } => {
                 let few = self.waiting.len() < MAX_ARRIVALS_TOGETHER;
-                if self.waiting.is_empty() || few && !self.urgent && now < *arrivals_at {
+                if self.waiting.is_empty()
+                    || few && now < *arrivals_at && self.waiting.iter().all(is_arrival)
+                {
                     return;
                 }
                 *arrivals_at = now + ARRIVALS_EVERY;
@@ -132,7 +130,6 @@ impl Outbox {
                         Err(TrySendError::Disconnected(_)) => return self.give_up(),
                     }
                 }
-                self.urgent = false;
             }
             Out::Batches {
                 sink,
