@@ -5,13 +5,13 @@
 //! paper): segment k is the subtree at input offset k MiB, and merging all of them gives the root.
 
 use std::io;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use blake3::hazmat::{
     HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root,
 };
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 
 use super::{ChainingValue, FileKey, Part, SEGMENT_BYTES, segment_start};
 
@@ -99,7 +99,7 @@ pub struct SegmentOutcome {
 /// The helper threads. Dropping it waits for what they are at.
 #[derive(Debug)]
 pub struct Verifier {
-    jobs: Option<SyncSender<SegmentJob>>,
+    jobs: Option<Sender<SegmentJob>>,
     outcomes: Receiver<SegmentOutcome>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -110,12 +110,12 @@ impl Verifier {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(threads: usize, capacity: usize, notify: &Notify) -> io::Result<Self> {
-        let (jobs, waiting) = sync_channel(capacity);
-        let (finished, outcomes) = channel();
-        let waiting = Arc::new(Mutex::new(waiting));
+        // All helpers wait at one channel, and a segment wakes one of them.
+        let (jobs, waiting) = bounded(capacity);
+        let (finished, outcomes) = unbounded();
         let threads = (0..threads.max(1))
             .map(|number| {
-                let (waiting, finished) = (Arc::clone(&waiting), finished.clone());
+                let (waiting, finished) = (waiting.clone(), finished.clone());
                 let notify = Arc::clone(notify);
                 std::thread::Builder::new()
                     .name(format!("verify-{number}"))
@@ -165,13 +165,8 @@ impl Drop for Verifier {
     }
 }
 
-fn work(waiting: &Mutex<Receiver<SegmentJob>>, finished: &Sender<SegmentOutcome>, notify: &Notify) {
-    loop {
-        let job = waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .recv();
-        let Ok(job) = job else { return };
+fn work(waiting: &Receiver<SegmentJob>, finished: &Sender<SegmentOutcome>, notify: &Notify) {
+    for job in waiting {
         if finished.send(perform(job)).is_err() {
             return;
         }
@@ -237,7 +232,7 @@ mod tests {
 
     #[test]
     fn segments_are_hashed_and_written_and_the_buffers_return() {
-        let (woken, wake) = channel();
+        let (woken, wake) = unbounded();
         let notify: Notify = Arc::new(move || {
             let _ = woken.send(());
         });
