@@ -20,19 +20,55 @@ pub enum Priority {
 struct Queues {
     urgent: VecDeque<Job>,
     background: VecDeque<Job>,
+    /// The thread for urgent jobs waits, and no job has called it yet.
+    urgent_waits: bool,
     stopping: bool,
 }
 
+/// A job wakes one thread: each needless wake-up takes a processor from the loop.
 #[derive(Default)]
 struct Shared {
     queues: Mutex<Queues>,
-    changed: Condvar,
+    /// For the thread that does nothing but urgent jobs.
+    urgent: Condvar,
+    /// For all others.
+    general: Condvar,
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queues> {
         // A job that panicked held no lock; the queues are whole.
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn submit(&self, priority: Priority, job: Job) {
+        let mut queues = self.lock();
+        let who = match priority {
+            Priority::Urgent => {
+                queues.urgent.push_back(job);
+                if std::mem::take(&mut queues.urgent_waits) {
+                    &self.urgent
+                } else {
+                    &self.general
+                }
+            }
+            Priority::Background => {
+                queues.background.push_back(job);
+                &self.general
+            }
+        };
+        drop(queues);
+        who.notify_one();
+    }
+
+    fn stop(&self) {
+        let mut queues = self.lock();
+        queues.stopping = true;
+        queues.urgent.clear();
+        queues.background.clear();
+        drop(queues);
+        self.urgent.notify_all();
+        self.general.notify_all();
     }
 }
 
@@ -74,14 +110,7 @@ impl Workers {
 
     /// Has a job done.
     pub fn submit(&self, priority: Priority, job: impl FnOnce() + Send + 'static) {
-        let mut queues = self.shared.lock();
-        match priority {
-            Priority::Urgent => queues.urgent.push_back(Box::new(job)),
-            Priority::Background => queues.background.push_back(Box::new(job)),
-        }
-        drop(queues);
-        // The one thread that is woken might be the urgent one, which passes background jobs by.
-        self.shared.changed.notify_all();
+        self.shared.submit(priority, Box::new(job));
     }
 
     /// A handle with which jobs can submit further jobs.
@@ -104,19 +133,13 @@ impl std::fmt::Debug for Submitter {
 impl Submitter {
     /// Has a background job done.
     pub fn submit_background(&self, job: impl FnOnce() + Send + 'static) {
-        self.0.lock().background.push_back(Box::new(job));
-        self.0.changed.notify_all();
+        self.0.submit(Priority::Background, Box::new(job));
     }
 }
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        let mut queues = self.shared.lock();
-        queues.stopping = true;
-        queues.urgent.clear();
-        queues.background.clear();
-        drop(queues);
-        self.shared.changed.notify_all();
+        self.shared.stop();
         for thread in self.threads.drain(..) {
             // A panic was printed already.
             let _ = thread.join();
@@ -140,10 +163,15 @@ fn work(shared: &Shared, urgent_only: bool) {
                 job();
                 shared.lock()
             }
-            None => shared
-                .changed
-                .wait(queues)
-                .unwrap_or_else(PoisonError::into_inner),
+            None => {
+                queues.urgent_waits |= urgent_only;
+                let called = if urgent_only {
+                    &shared.urgent
+                } else {
+                    &shared.general
+                };
+                called.wait(queues).unwrap_or_else(PoisonError::into_inner)
+            }
         };
     }
 }
@@ -171,6 +199,26 @@ mod tests {
         assert_eq!(results.recv(), Ok("urgent"));
         drop(release);
         assert_eq!(results.recv(), Ok("background"));
+    }
+
+    #[test]
+    fn urgent_jobs_are_done_side_by_side() {
+        let workers = Workers::start(2).expect("threads");
+        let (met, results) = mpsc::channel();
+        // Each ends when all three threads are at one.
+        let all = std::sync::Arc::new(std::sync::Barrier::new(3));
+        for _ in 0..200 {
+            for _ in 0..3 {
+                let (all, met) = (std::sync::Arc::clone(&all), met.clone());
+                workers.submit(Priority::Urgent, move || {
+                    all.wait();
+                    let _ = met.send(());
+                });
+            }
+            for _ in 0..3 {
+                assert_eq!(results.recv(), Ok(()));
+            }
+        }
     }
 
     #[test]
