@@ -261,6 +261,9 @@ impl Assemblies {
         for stream in file.streams {
             self.streams.remove(&stream);
         }
+        if self.files.is_empty() {
+            self.small_pool.clear();
+        }
     }
 
     /// Takes the buffer of a [`Gathered::Segment`] back.

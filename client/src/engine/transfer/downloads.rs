@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn files_are_found_by_key_whatever_went_before() {
         let mut all = Downloads::default();
-        let file = |number: u32| Download::new(1, "a", number, "a".into(), 1, [0; 16]);
+        let file = |number: u32| Download::new(1, "a".to_owned(), number, "a".into(), 1, [0; 16]);
         for number in 0..100 {
             all.insert(FileKey(number), file(number));
         }
