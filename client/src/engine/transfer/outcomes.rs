@@ -32,7 +32,7 @@ impl Transfers {
             .flow
             .as_ref()
             .and_then(|flow| flow.association.stream(stream)?.hash(segment));
-        let Some((value, &key)) = value.zip(self.by_stream.get(&stream)) else {
+        let Some((value, &key)) = value.zip(self.by_stream.get(stream)) else {
             return;
         };
         let Some(download) = self.downloads.get_mut(&key) else {
@@ -64,7 +64,7 @@ impl Transfers {
     pub(super) fn on_stream_complete(&mut self, now: Timestamp, stream: u32) {
         let Some(download) = self
             .by_stream
-            .get(&stream)
+            .get(stream)
             .and_then(|key| self.downloads.get(key))
         else {
             return;
@@ -370,7 +370,7 @@ impl Transfers {
             return;
         };
         for stream in std::mem::take(&mut download.streams) {
-            self.by_stream.remove(&stream);
+            self.by_stream.remove(stream);
             self.assemblies.detach(stream);
             let counters = self
                 .flow
@@ -453,7 +453,7 @@ impl Transfers {
 
     /// The server ended a stream.
     pub(in crate::engine) fn on_ended(&mut self, stream: u32, code: ControlError, text: &str) {
-        let Some(&key) = self.by_stream.get(&stream) else {
+        let Some(&key) = self.by_stream.get(stream) else {
             return;
         };
         let Some(download) = self.downloads.get(&key) else {

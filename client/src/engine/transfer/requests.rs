@@ -111,12 +111,10 @@ impl Request {
         })
         .find(|name| self.order.roots.contains(*name));
         let kept = match asked {
-            Some(asked) => {
-                match asked.rsplit_once('/') {
-                    Some((above, _)) => whole.strip_prefix(above).map_err(|_| refuse())?,
-                    None => &whole,
-                }
-            }
+            Some(asked) => match asked.rsplit_once('/') {
+                Some((above, _)) => whole.strip_prefix(above).map_err(|_| refuse())?,
+                None => &whole,
+            },
             None if ROOT_NAMES
                 .iter()
                 .any(|root| self.order.roots.contains(*root)) =>
