@@ -65,14 +65,14 @@ pub fn get(
         },
         Command::Finish,
     ];
-    let engine = Engine::start(config, first).map_err(|source| ClientError::System {
+    let engine = Engine::start_together(config, first).map_err(|source| ClientError::System {
         action: "start the network engine",
         source,
     })?;
     control(engine.commands());
     let mut summary = GetSummary::default();
     let mut finished = false;
-    while let Ok(event) = engine.events().recv() {
+    for event in engine.events().iter().flatten() {
         on_event(&event);
         match event {
             Event::Get { event, .. } => match event {

@@ -46,6 +46,7 @@ pub mod keys;
 pub mod known_servers;
 pub mod local_time;
 pub mod model;
+mod numbered;
 pub mod places;
 pub mod preferences;
 pub mod progress;

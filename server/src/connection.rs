@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use columba_core::control::{ControlError, ErrorFrame, Frame, FrameDecoder, Framing, Side};
@@ -20,6 +21,9 @@ use crate::outbox::Outbox;
 
 /// Bytes written to one client in one turn of the loop.
 const WRITE_BUDGET_BYTES: usize = 512 * 1_024;
+
+/// Offers made within this time count as made at its beginning.
+const SAME_TIME: Duration = Duration::from_millis(500);
 
 /// What the stream may hold: what it is given ahead, and one more frame of any size.
 pub(crate) const MAX_STREAM_BYTES: usize =
@@ -87,6 +91,8 @@ pub(crate) struct Connection {
     /// Files offered, by number less `first_offer`.
     offers: VecDeque<SharedEntry>,
     first_offer: u32,
+    /// The first offer of the last [`SAME_TIME`], or the first one after it, and when it was made.
+    latest_offers: (u32, Timestamp),
     framing: Framing,
     end_announced: bool,
     /// The end of the stream is on its way.
@@ -122,6 +128,7 @@ impl Connection {
             association: None,
             offers: VecDeque::new(),
             first_offer: 1,
+            latest_offers: (u32::MAX, now),
             framing,
             end_announced: false,
             all_said: false,
@@ -263,10 +270,13 @@ impl Connection {
 
     /// Numbers files that are offered to this client: the first one's number. The oldest offers beyond
     /// [`MAX_OFFERED_FILES`] are forgotten.
-    pub(crate) fn add_offers(&mut self, entries: &[SharedEntry]) -> u32 {
+    pub(crate) fn add_offers(&mut self, entries: &[SharedEntry], now: Timestamp) -> u32 {
         let first = self
             .first_offer
             .saturating_add(u32::try_from(self.offers.len()).unwrap_or(u32::MAX));
+        if self.latest_offers.0 > first || now >= self.latest_offers.1 + SAME_TIME {
+            self.latest_offers = (first, now);
+        }
         self.offers.extend(entries.iter().cloned());
         let excess = self.offers.len().saturating_sub(MAX_OFFERED_FILES);
         self.offers.drain(..excess);
@@ -282,10 +292,12 @@ impl Connection {
         self.pending_requests + listings.filter(|listing| listing.ends_request()).count()
     }
 
-    /// A file that was offered.
-    pub(crate) fn offer(&self, file: u32) -> Option<&SharedEntry> {
-        self.offers
-            .get(file.checked_sub(self.first_offer)? as usize)
+    /// A file that was offered, and when, if that is not long ago.
+    pub(crate) fn offer(&self, file: u32) -> Option<(&SharedEntry, Option<Timestamp>)> {
+        let place = file.checked_sub(self.first_offer)? as usize;
+        let (from, at) = self.latest_offers;
+        let offered_at = (file >= from).then_some(at);
+        self.offers.get(place).map(|entry| (entry, offered_at))
     }
 }
 

@@ -37,11 +37,16 @@ const COMMAND_QUEUE: usize = 1024;
 /// Events that may wait for whoever reads them.
 const EVENT_QUEUE: usize = 4096;
 
+/// How often [`Engine::start_together`] tells events at most.
+const TOLD_EVERY: Duration = Duration::from_millis(2);
+/// Batches of events that may wait for whoever reads them.
+const BATCH_QUEUE: usize = 64;
+
 /// A running engine. Dropping it stops the engine and waits for its end.
 #[derive(Debug)]
-pub struct Engine {
+pub struct Engine<Told = Event> {
     commands: CommandSender,
-    events: Receiver<Event>,
+    events: Receiver<Told>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -111,7 +116,38 @@ impl Engine {
         let outbox = Outbox::batched(Box::new(sink), every);
         spawn(config, first, outbox, true)
     }
+}
 
+impl Engine<Vec<Event>> {
+    /// As [`start`](Engine::start), for a reader of thousands of events: waking it for each costs more than a small file.
+    ///
+    /// # Errors
+    /// When the system gives no thread or poll.
+    pub(crate) fn start_together(config: EngineConfig, first: Vec<Command>) -> io::Result<Self> {
+        let (told, events) = sync_channel(BATCH_QUEUE);
+        let outbox = Outbox::together(Box::new(Together(told)), TOLD_EVERY);
+        let (commands, thread) = spawn(config, first, outbox, false)?;
+        Ok(Self {
+            commands,
+            events,
+            thread: Some(thread),
+        })
+    }
+}
+
+/// Passes batches on as they are.
+struct Together(SyncSender<Vec<Event>>);
+
+impl EventSink for Together {
+    fn deliver(&mut self, batch: Vec<Event>) -> Result<(), SinkError> {
+        self.0.try_send(batch).map_err(|refused| match refused {
+            TrySendError::Full(batch) => SinkError::Full(batch),
+            TrySendError::Disconnected(_) => SinkError::Gone,
+        })
+    }
+}
+
+impl<Told> Engine<Told> {
     /// Tells the engine what to do, from any thread.
     #[must_use]
     pub fn commands(&self) -> CommandSender {
@@ -120,7 +156,7 @@ impl Engine {
 
     /// What the engine tells; [`Event::Ended`] is the last.
     #[must_use]
-    pub const fn events(&self) -> &Receiver<Event> {
+    pub const fn events(&self) -> &Receiver<Told> {
         &self.events
     }
 }
@@ -151,18 +187,14 @@ fn spawn(
     Ok((sender, thread))
 }
 
-impl Drop for Engine {
+impl<Told> Drop for Engine<Told> {
     fn drop(&mut self) {
         // A full queue is read soon; an ended engine needs no telling.
         while self.commands.send(Command::Stop) == Err(CommandError::Full) {
             std::thread::yield_now();
         }
-        // The engine must be able to tell its last events.
-        for event in &self.events {
-            if matches!(event, Event::Ended(_)) {
-                break;
-            }
-        }
+        // The engine must be able to tell its last events; then it lets go of the queue.
+        while self.events.recv().is_ok() {}
         if let Some(thread) = self.thread.take() {
             // An engine that panicked has said so on standard error already.
             let _ = thread.join();

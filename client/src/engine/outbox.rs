@@ -49,6 +49,8 @@ enum Out {
         sink: Box<dyn EventSink>,
         every: Duration,
         next_at: Timestamp,
+        /// How long the reader may take for the last events; `None`: as long as it wants.
+        last_for: Option<Duration>,
     },
 }
 
@@ -75,6 +77,17 @@ impl Outbox {
             sink,
             every,
             next_at: Timestamp::ZERO,
+            last_for: Some(LAST_EVENTS_FOR),
+        })
+    }
+
+    /// As [`batched`](Self::batched), for a reader that will take every event, however late.
+    pub(super) fn together(sink: Box<dyn EventSink>, every: Duration) -> Self {
+        Self::to(Out::Batches {
+            sink,
+            every,
+            next_at: Timestamp::ZERO,
+            last_for: None,
         })
     }
 
@@ -135,6 +148,7 @@ impl Outbox {
                 sink,
                 every,
                 next_at,
+                ..
             } => {
                 if self.waiting.is_empty() || now < *next_at {
                     return;
@@ -190,11 +204,13 @@ impl Outbox {
                     }
                 }
             }
-            Out::Batches { mut sink, .. } => {
-                let give_up_at = Instant::now() + LAST_EVENTS_FOR;
+            Out::Batches {
+                mut sink, last_for, ..
+            } => {
+                let give_up_at = last_for.map(|last_for| Instant::now() + last_for);
                 let mut batch: Vec<Event> = self.waiting.into();
                 while let Err(SinkError::Full(again)) = sink.deliver(batch) {
-                    if Instant::now() >= give_up_at {
+                    if give_up_at.is_some_and(|at| Instant::now() >= at) {
                         return;
                     }
                     batch = again;
@@ -348,6 +364,17 @@ mod tests {
         assert_eq!(batches.len(), 10);
         assert_eq!(batches[..3], [1, 100, 100]);
         assert_eq!(outbox.deadline(at(999)), Some(at(1000)));
+    }
+
+    #[test]
+    fn the_last_events_wait_for_a_reader_that_takes_all() {
+        let (out, read) = sync_channel(1);
+        assert!(out.try_send(Vec::new()).is_ok());
+        let mut outbox = Outbox::together(Box::new(Channel(out)), Duration::ZERO);
+        outbox.tell(progress(1));
+        let reader = std::thread::spawn(move || read.iter().flatten().count());
+        outbox.drain();
+        assert_eq!(reader.join().unwrap(), 1);
     }
 
     #[test]

@@ -12,14 +12,15 @@
 //! with the hashers, there is one more: bytes that the core counts must not be lost. The credit
 //! ([`Assemblies::credit_bytes`]) keeps that rare.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 use std::sync::Arc;
 
 use columba_core::client::Storage;
-use foldhash::fast::RandomState;
 use slab::Slab;
+
+use crate::numbered::Numbered;
 
 use super::segment_pool::{SegmentPool, SmallPool};
 use super::{
@@ -125,8 +126,8 @@ pub struct Assemblies {
     pool: SegmentPool,
     small_pool: SmallPool,
     files: Slab<Assembly>,
-    by_key: HashMap<FileKey, usize, RandomState>,
-    streams: HashMap<u32, Route, RandomState>,
+    by_key: Numbered<usize>,
+    streams: Numbered<Route>,
     open: Slab<OpenSegment>,
     spot: Option<Spot>,
     bounce: Vec<u8>,
@@ -144,8 +145,8 @@ impl Assemblies {
             pool: SegmentPool::new(segment_buffers.max(2)),
             small_pool: SmallPool::default(),
             files: Slab::new(),
-            by_key: HashMap::default(),
-            streams: HashMap::default(),
+            by_key: Numbered::default(),
+            streams: Numbered::default(),
             open: Slab::with_capacity(segment_buffers),
             spot: None,
             bounce: Vec::new(),
@@ -181,14 +182,14 @@ impl Assemblies {
             segments,
             streams: Vec::new(),
         });
-        self.by_key.insert(key, file);
+        self.by_key.insert(key.0, file);
     }
 
     /// The bytes of `stream` belong to this file from now on; with `only`, those of these segments
     /// (ascending).
     pub fn attach(&mut self, stream: u32, key: FileKey, only: Option<&[u32]>) {
         self.detach(stream);
-        if let Some(&file) = self.by_key.get(&key) {
+        if let Some(&file) = self.by_key.get(key.0) {
             let only = only.map(Arc::from);
             self.streams.insert(stream, Route { file, only });
             self.files[file].streams.push(stream);
@@ -198,7 +199,7 @@ impl Assemblies {
     /// The stream has ended; late packets of it go nowhere.
     pub fn detach(&mut self, stream: u32) {
         self.spot = None;
-        if let Some(route) = self.streams.remove(&stream)
+        if let Some(route) = self.streams.remove(stream)
             && let Some(file) = self.files.get_mut(route.file)
         {
             file.streams.retain(|other| *other != stream);
@@ -210,7 +211,7 @@ impl Assemblies {
         self.spot = None;
         let Some(file) = self
             .by_key
-            .get(&key)
+            .get(key.0)
             .and_then(|&file| self.files.get_mut(file))
         else {
             return;
@@ -228,7 +229,7 @@ impl Assemblies {
     /// Takes the content of a small file of which every byte is there.
     pub fn take_small(&mut self, key: FileKey) -> Option<Vec<u8>> {
         self.spot = None;
-        let file = *self.by_key.get(&key)?;
+        let file = *self.by_key.get(key.0)?;
         let file = self.files.get_mut(file)?;
         if !file.is_small() || !file.wants(0) {
             return None;
@@ -246,7 +247,7 @@ impl Assemblies {
     /// Forgets the file; its buffers return to the pool.
     pub fn remove(&mut self, key: FileKey) {
         self.spot = None;
-        let Some(file) = self.by_key.remove(&key) else {
+        let Some(file) = self.by_key.remove(key.0) else {
             return;
         };
         let mut file = self.files.remove(file);
@@ -259,7 +260,10 @@ impl Assemblies {
             }
         }
         for stream in file.streams {
-            self.streams.remove(&stream);
+            self.streams.remove(stream);
+        }
+        if self.files.is_empty() {
+            self.small_pool.clear();
         }
     }
 
@@ -288,7 +292,7 @@ impl Assemblies {
     /// The place for the whole run, if its bytes go straight there.
     fn find_spot(&mut self, stream: u32, run: &Range<u64>) -> Option<Spot> {
         let index = u32::try_from(run.start / u64::from(SEGMENT_BYTES)).ok()?;
-        let route = self.streams.get(&stream).filter(|r| r.takes(index))?;
+        let route = self.streams.get(stream).filter(|r| r.takes(index))?;
         let at = route.file;
         let file = self.files.get(at)?;
         let start = segment_start(index);
@@ -400,7 +404,7 @@ impl Assemblies {
 
     /// Books the bounced run piece by piece.
     fn commit_bounced(&mut self, stream: u32, offset: u64, len: usize) {
-        let Some(route) = self.streams.get(&stream).cloned() else {
+        let Some(route) = self.streams.get(stream).cloned() else {
             self.unplaced += 1;
             return;
         };

@@ -46,7 +46,7 @@ fn publish(storage: &DiskStorage, part: Arc<dyn Part>, whole: Option<&[u8]>) -> 
     let file = Finished {
         key: FileKey(0),
         part,
-        whole,
+        whole: whole.map(|(data, root)| (data, Some(root))),
     };
     finish_batch(storage, &[file]).remove(0)
 }
@@ -242,7 +242,7 @@ fn a_batch_of_small_files_is_published_and_a_wrong_one_is_told() {
             Finished {
                 key: FileKey(number),
                 part,
-                whole: Some((data, root)),
+                whole: Some((data, Some(root))),
             }
         })
         .collect();

@@ -6,7 +6,7 @@
 //! [`worker`] runs what may block.
 //! [`paths`] decides what a server's name may become. [`memory`] is the same without a disk.
 //!
-//! The network thread only touches memory: it never writes, hashes, syncs or renames. (One
+//! The network thread only touches memory: it never writes, syncs or renames, and hashes only what is tiny. (One
 //! exception: under memory pressure a half-filled segment is parked in the part file.)
 
 pub mod assembly;

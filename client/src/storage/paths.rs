@@ -44,7 +44,7 @@ pub fn relative_path(name: &str, rules: NameRules) -> Result<PathBuf, StorageErr
     if name.starts_with('/') {
         return Err(refuse("it is absolute"));
     }
-    let mut path = PathBuf::new();
+    let mut path = PathBuf::with_capacity(name.len());
     for component in name.split('/') {
         if let Some(reason) = component_fault(component, rules) {
             return Err(refuse(reason));
@@ -83,7 +83,8 @@ fn component_fault(component: &str, rules: NameRules) -> Option<&'static str> {
     {
         return Some("it names a drive");
     }
-    if component.chars().any(char::is_control) || printable(component) != component {
+    let plain = component.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if !plain && (component.chars().any(char::is_control) || printable(component) != component) {
         return Some("it contains control characters");
     }
     match rules {

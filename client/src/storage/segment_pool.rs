@@ -77,8 +77,8 @@ pub(super) struct SmallPool {
     free_bytes: usize,
 }
 
-/// Bytes that wait to be used again at most.
-const MAX_FREE_SMALL_BYTES: usize = 4 << 20;
+/// Bytes that wait to be used again at most, while small files come.
+const MAX_FREE_SMALL_BYTES: usize = 16 << 20;
 
 impl SmallPool {
     /// A buffer of `bytes` with unspecified content.
@@ -95,6 +95,11 @@ impl SmallPool {
             self.free_bytes += buffer.capacity();
             self.free.push(buffer);
         }
+    }
+
+    /// No small file comes now.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
     }
 }
 
@@ -113,7 +118,9 @@ mod tests {
         for _ in 0..1000 {
             pool.give(vec![1; 65_536]);
         }
-        assert!(pool.free_bytes <= MAX_FREE_SMALL_BYTES && pool.free.len() == 64);
+        assert!(pool.free_bytes <= MAX_FREE_SMALL_BYTES && pool.free.len() == 256);
+        pool.clear();
+        assert_eq!((pool.free_bytes, pool.free.len()), (0, 0));
         assert_eq!(pool.take(10).len(), 10);
     }
 

@@ -23,10 +23,10 @@ pub type Notify = Arc<dyn Fn() + Send + std::marker::Sync>;
 /// `data` is the whole segment: 1 MiB, or less for the last one.
 #[must_use]
 pub fn segment_value(index: u32, count: u32, data: &[u8]) -> ChainingValue {
-    let mut hasher = blake3::Hasher::new();
     if count <= 1 {
-        return *hasher.update(data).finalize().as_bytes();
+        return *blake3::hash(data).as_bytes();
     }
+    let mut hasher = blake3::Hasher::new();
     hasher.set_input_offset(segment_start(index));
     hasher.update(data).finalize_non_root()
 }

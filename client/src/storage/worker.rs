@@ -374,7 +374,7 @@ mod tests {
                     let file = Finished {
                         key,
                         part,
-                        whole: Some((data, root)),
+                        whole: Some((data, Some(root))),
                     };
                     worker.submit(Job::Finish(file)).unwrap();
                 }

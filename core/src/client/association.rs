@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hdrhistogram::Histogram;
+use slab::Slab;
 
 use super::acks::AckSchedule;
 use super::receive_stream::{ReceiveStream, StreamCounters};
@@ -106,7 +107,7 @@ pub struct ClientAssociation {
     pub(super) rtt: RttEstimator,
     pub(super) rtt_histogram: Histogram<u64>,
     pub(super) acks: AckSchedule,
-    pub(super) streams: Vec<ReceiveStream>,
+    pub(super) streams: Slab<ReceiveStream>,
     pub(super) by_id: HashMap<u32, usize, RandomState>,
     pub(super) last_stream: (u32, usize),
     pub(super) pool: ChunkPool,
@@ -157,7 +158,7 @@ impl ClientAssociation {
             rtt_histogram: Histogram::new_with_bounds(1, 60_000_000, 2)
                 .expect("one microsecond to a minute are bounds"),
             acks: AckSchedule::new(now),
-            streams: Vec::new(),
+            streams: Slab::new(),
             by_id: HashMap::default(),
             last_stream: (0, 0),
             pool: ChunkPool::default(),
@@ -257,8 +258,7 @@ impl ClientAssociation {
         }
         let cell = self.config.cell_bytes;
         let stream = ReceiveStream::new(id, file_bytes, cell, missing, &mut self.pool)?;
-        self.by_id.insert(id, self.streams.len());
-        self.streams.push(stream);
+        self.by_id.insert(id, self.streams.insert(stream));
         self.ping_at = self.ping_at.min(now);
         Ok(())
     }
@@ -267,11 +267,8 @@ impl ClientAssociation {
     /// until it answers; success need not wait for that. Events of the stream that were queued before still come.
     pub fn finish_stream(&mut self, now: Timestamp, id: u32, status: u8) -> Option<StreamCounters> {
         let slot = self.by_id.remove(&id)?;
-        let mut stream = self.streams.swap_remove(slot);
+        let mut stream = self.streams.remove(slot);
         stream.cells.release(&mut self.pool);
-        if let Some(moved) = self.streams.get(slot) {
-            self.by_id.insert(moved.id, slot);
-        }
         self.last_stream = (0, 0);
         self.done.push(StreamStatus::new(id, status));
         if self.done_at.is_none() {

@@ -16,7 +16,8 @@ use crate::helpers::{HelperEvent, Mailbox, Ticket};
 use crate::limits::MAX_OFFERED_FILES;
 
 /// From the beginning of a scan for requests to the next one pass so many times its duration: requests that come
-/// meanwhile share a scan, and a large folder costs at most this fraction of the thread's time.
+/// meanwhile share a scan, and a large folder costs at most this fraction of the thread's time. The scan at the start, and
+/// those that an operator asks for, make no request wait.
 const SCAN_SHARE: u32 = 4;
 
 /// Requests that may wait for the thread.
@@ -212,8 +213,9 @@ impl Worker {
                 asked.tell(folder, found, |event| self.mailbox.post(event));
             }
         }));
-        let took = start.elapsed();
-        self.scan_at = start + took * SCAN_SHARE;
+        if !self.waiting.is_empty() {
+            self.scan_at = start + start.elapsed() * SCAN_SHARE;
+        }
         tracing::debug!(
             files = self.index.len(),
             skipped = self.index.skipped,

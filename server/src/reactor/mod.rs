@@ -423,7 +423,7 @@ impl Reactor {
             let text = "too many files at once: ask for parts of the tree";
             refusals.push_back(Refusal::new(ControlError::TooManyTransfers, text));
         }
-        let first = connection.add_offers(&found);
+        let first = connection.add_offers(&found, self.now);
         let request = ticket.request;
         let refused = (!refusals.is_empty()).then_some(Listing::Refusals { request, refusals });
         let offer = Listing::Offer {

@@ -170,7 +170,7 @@ impl Reactor {
         if connection.is_closing() {
             return;
         }
-        let first = connection.add_offers(&found);
+        let first = connection.add_offers(&found, self.now);
         connection.listings.push_back(Listing::Offer {
             request: ticket.request,
             first,
@@ -220,9 +220,9 @@ impl Reactor {
                 ControlError::NoSuchFile,
                 "this file was not offered: ask for it first".to_owned(),
             )),
-            (Some(association), Some(file)) => self
+            (Some(association), Some((file, offered_at))) => self
                 .transfers
-                .start(self.now, association, entry, file)
+                .start(self.now, association, entry, file, offered_at)
                 .map_err(|refusal| (refusal.code, refusal.text)),
         };
         if let Err((code, text)) = result {

@@ -159,7 +159,7 @@ impl Transfers {
         )
     }
 
-    /// Begins a stream.
+    /// Begins a stream of a file; `offered_at` is when it was offered, if that is known.
     ///
     /// # Errors
     /// There is no such association any more, or the stream is impossible.
@@ -169,6 +169,7 @@ impl Transfers {
         association: u32,
         start: &StartEntry,
         file: &SharedEntry,
+        offered_at: Option<Timestamp>,
     ) -> Result<(), Refusal> {
         let Some(known) = self.known.get_mut(&association) else {
             return Err(Refusal::new(
@@ -190,7 +191,7 @@ impl Transfers {
                 count: range.count,
             })
             .collect();
-        let source = self.store.acquire(association, file);
+        let source = self.store.acquire(association, file, offered_at);
         let size = file.version.size;
         if let Err(error) =
             self.endpoint

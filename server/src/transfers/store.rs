@@ -32,6 +32,10 @@ use crate::transfers::load::Load;
 const IDLE_LIFETIME: Duration = Duration::from_secs(20);
 const MAX_IDLE_FILES: usize = 16;
 
+/// An offer shows a file as it is after the client asked for it. For so long after it, the bytes that this very version
+/// is known to have are sent without another look: they are what the client would have read at the time of the offer.
+const AS_OFFERED_FOR: Duration = Duration::from_secs(1);
+
 /// Files that a helper opens in one go.
 const OPENED_TOGETHER: usize = 64;
 
@@ -45,6 +49,8 @@ struct Stored {
     /// Values of its first segments.
     hashes: Vec<SegmentHash>,
     opened_at: SystemTime,
+    /// When it was offered last, if that is known.
+    offered_at: Option<Timestamp>,
     /// A helper sees to it that further segments are in memory.
     reading: bool,
     /// When the stream was started that has not seen a byte yet.
@@ -179,7 +185,12 @@ impl FileStore {
     }
 
     /// A stream of this association sends this file from now on.
-    pub(crate) fn acquire(&mut self, association: u32, entry: &SharedEntry) -> SourceKey {
+    pub(crate) fn acquire(
+        &mut self,
+        association: u32,
+        entry: &SharedEntry,
+        offered_at: Option<Timestamp>,
+    ) -> SourceKey {
         let id = match self.by_version.get(&entry.version) {
             Some(&id) => id,
             None => {
@@ -189,6 +200,7 @@ impl FileStore {
                     users: Vec::new(),
                     hashes: Vec::new(),
                     opened_at: SystemTime::UNIX_EPOCH,
+                    offered_at,
                     reading: false,
                     started: None,
                     closes_at: None,
@@ -201,6 +213,7 @@ impl FileStore {
         if let Some(stored) = self.files.get_mut(id) {
             stored.started.get_or_insert(self.now);
             stored.closes_at = None;
+            stored.offered_at = stored.offered_at.max(offered_at);
             match stored
                 .users
                 .iter_mut()
@@ -280,7 +293,8 @@ impl FileStore {
         self.waiting.remove(&association);
     }
 
-    /// Has a helper open the file if one of its associations has room for it.
+    /// Opens the file if one of its associations has room for it: at once if its bytes are kept and it was offered just now,
+    /// else by a helper. At once only when nobody waits for it yet, whom nobody would wake.
     fn try_open(&mut self, id: SlotId) -> bool {
         let Some(stored) = self.files.get_mut(id) else {
             return true;
@@ -296,11 +310,22 @@ impl FileStore {
         for (user, _) in &stored.users {
             loads.entry(*user).or_default().add(size);
         }
+        let first = matches!(stored.state, State::Closed);
         stored.state = State::Opening;
         let version = stored.entry.version;
         let kept = (size <= SMALL_FILE_BYTES)
             .then(|| self.kept.get(self.now, &version))
             .flatten();
+        let lately = stored
+            .offered_at
+            .is_some_and(|at| self.now < at + AS_OFFERED_FOR);
+        let kept = match kept {
+            Some(whole) if lately && first => {
+                stored.state = State::Open(Content::Whole(whole));
+                return true;
+            }
+            kept => kept,
+        };
         self.unopened.push(Wanted {
             id,
             name: Arc::clone(&stored.entry.name),

@@ -167,7 +167,7 @@ impl Transfers {
         };
         self.active_at = now;
         for offered in files {
-            self.offer_one(id, &offered);
+            self.offer_one(id, offered);
         }
         if last {
             self.answered(get, id);
@@ -182,12 +182,12 @@ impl Transfers {
         self.end_if_over(id);
     }
 
-    fn offer_one(&mut self, id: u32, offered: &Offered) {
+    fn offer_one(&mut self, id: u32, offered: Offered) {
         let Some(request) = self.requests.get_mut(&id) else {
             return;
         };
         if let Some(key) = request.offered.get(&offered.name).copied() {
-            self.offered_again(key, offered);
+            self.offered_again(key, &offered);
             return;
         }
         let key = FileKey(self.next_key);
@@ -199,7 +199,7 @@ impl Transfers {
         let too_large = offered.size > MAX_FILE_BYTES;
         let mut download = Download::new(
             id,
-            &offered.name,
+            offered.name,
             offered.file,
             std::path::PathBuf::new(),
             if too_large { 0 } else { offered.size },

@@ -88,7 +88,7 @@ pub(super) struct Download {
 impl Download {
     pub(super) fn new(
         request: u32,
-        name: &str,
+        name: String,
         file: u32,
         relative: PathBuf,
         size_bytes: u64,
@@ -96,7 +96,7 @@ impl Download {
     ) -> Self {
         Self {
             request,
-            name: name.to_owned(),
+            name,
             file,
             relative,
             size_bytes,
@@ -237,7 +237,7 @@ impl Download {
         let started_over = self.started_over;
         *self = Self::new(
             self.request,
-            &std::mem::take(&mut self.name),
+            std::mem::take(&mut self.name),
             file,
             std::mem::take(&mut self.relative),
             size_bytes,
@@ -295,7 +295,7 @@ mod tests {
     use crate::storage::memory::MemoryPart;
 
     fn download(segments: u64) -> Download {
-        Download::new(1, "a", 1, "a".into(), segments << 20, [0; 16])
+        Download::new(1, "a".to_owned(), 1, "a".into(), segments << 20, [0; 16])
     }
 
     fn range(first: u32, count: u32) -> SegmentRange {

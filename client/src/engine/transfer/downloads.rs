@@ -3,40 +3,38 @@
 //! Files come and end in about the order of their keys. A map of the files themselves would put each somewhere else, and
 //! each look at one of ten thousand would wait for memory.
 
-use std::collections::HashMap;
-
-use foldhash::fast::RandomState;
 use slab::Slab;
 
 use super::download::Download;
+use crate::numbered::Numbered;
 use crate::storage::FileKey;
 
 /// The files.
 #[derive(Debug, Default)]
 pub(super) struct Downloads {
-    places: HashMap<FileKey, usize, RandomState>,
+    places: Numbered<usize>,
     files: Slab<(FileKey, Download)>,
 }
 
 impl Downloads {
     pub(super) fn get(&self, key: &FileKey) -> Option<&Download> {
-        let place = *self.places.get(key)?;
+        let place = *self.places.get(key.0)?;
         self.files.get(place).map(|(_, file)| file)
     }
 
     pub(super) fn get_mut(&mut self, key: &FileKey) -> Option<&mut Download> {
-        let place = *self.places.get(key)?;
+        let place = *self.places.get(key.0)?;
         self.files.get_mut(place).map(|(_, file)| file)
     }
 
     pub(super) fn insert(&mut self, key: FileKey, file: Download) {
         self.remove(&key);
         let place = self.files.insert((key, file));
-        self.places.insert(key, place);
+        self.places.insert(key.0, place);
     }
 
     pub(super) fn remove(&mut self, key: &FileKey) {
-        if let Some(place) = self.places.remove(key) {
+        if let Some(place) = self.places.remove(key.0) {
             self.files.try_remove(place);
         }
         if self.places.is_empty() {
@@ -70,7 +68,7 @@ mod tests {
     #[test]
     fn files_are_found_by_key_whatever_went_before() {
         let mut all = Downloads::default();
-        let file = |number: u32| Download::new(1, "a", number, "a".into(), 1, [0; 16]);
+        let file = |number: u32| Download::new(1, "a".to_owned(), number, "a".into(), 1, [0; 16]);
         for number in 0..100 {
             all.insert(FileKey(number), file(number));
         }

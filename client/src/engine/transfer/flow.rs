@@ -15,8 +15,10 @@ use mio::{Interest, Registry, Token};
 
 use crate::storage::assembly::Assemblies;
 
-/// Receive calls before others get their turn.
+/// Receive calls before others get their turn, and bytes: what became complete is handed over while it is in the
+/// processor's cache, and the memory of small files comes back before more is taken.
 const RECEIVE_BUDGET: usize = 16;
+const RECEIVE_BUDGET_BYTES: usize = 512 << 10;
 
 /// How the association is to be opened.
 pub(super) struct FlowConfig {
@@ -121,6 +123,7 @@ impl Flow {
     /// Takes what has come and answers it.
     pub(super) fn receive(&mut self, clock: Clock, storage: &mut Assemblies) {
         self.more = false;
+        let mut taken_bytes = 0;
         for _ in 0..RECEIVE_BUDGET {
             match self.socket.recv(&mut self.batch) {
                 Ok(_) => {}
@@ -133,6 +136,7 @@ impl Flow {
             }
             let now = clock.now();
             for train in self.batch.iter_mut() {
+                taken_bytes += train.data.len();
                 for datagram in train.data.chunks_mut(train.segment_bytes) {
                     self.association
                         .handle_datagram(now, train.from, train.ecn, datagram, storage);
@@ -143,6 +147,9 @@ impl Flow {
             let credit = self.credit(now, storage.credit_bytes());
             self.association.set_credit(credit);
             self.transmit(now);
+            if taken_bytes >= RECEIVE_BUDGET_BYTES {
+                break;
+            }
         }
         self.more = true;
     }

@@ -42,6 +42,7 @@ use self::sampling::Sampler;
 use self::window::{Helpers, Window};
 use super::message::{EngineConfig, Event, GetEvent};
 use crate::exit_code::ClientError;
+use crate::numbered::Numbered;
 use crate::storage::assembly::Assemblies;
 use crate::storage::verify::{Notify, SegmentJob, Verifier};
 use crate::storage::worker::{Job, Worker};
@@ -88,7 +89,7 @@ pub(super) struct Transfers {
     ready: VecDeque<FileKey>,
     /// Files with segments to fetch again.
     refetch: VecDeque<FileKey>,
-    by_stream: HashMap<u32, FileKey, RandomState>,
+    by_stream: Numbered<FileKey>,
     next_stream: u32,
     window: Window,
     flow: Option<Flow>,
@@ -140,7 +141,7 @@ impl Transfers {
             waiting: VecDeque::new(),
             ready: VecDeque::new(),
             refetch: VecDeque::new(),
-            by_stream: HashMap::default(),
+            by_stream: Numbered::default(),
             next_stream: 1,
             window: Window::default(),
             flow: None,

@@ -13,13 +13,17 @@ use crate::exit_code::{CHANGED_TWICE, ClientError, UDP_BLOCKED};
 use crate::storage::assembly::Gathered;
 use crate::storage::finish::Finished;
 use crate::storage::verdict::Judged;
-use crate::storage::verify::{SegmentJob, SegmentOutcome};
+use crate::storage::verify::{SegmentJob, SegmentOutcome, segment_value};
 use crate::storage::worker::{Job, Outcome};
 use crate::storage::{FileKey, Preparation, StorageError};
 
 /// DONE's status: verified and stored, or given up.
 const STATUS_STORED: u8 = 0;
 pub(super) const STATUS_GIVEN_UP: u8 = 1;
+
+/// Files up to this size are hashed as soon as they are complete: their bytes were decrypted just now, and fetching them
+/// into another processor's cache costs as much as hashing them.
+const HASHED_AT_ONCE: usize = 16 << 10;
 
 impl Transfers {
     /// All bytes of a segment and the sender's value are here.
@@ -28,7 +32,7 @@ impl Transfers {
             .flow
             .as_ref()
             .and_then(|flow| flow.association.stream(stream)?.hash(segment));
-        let Some((value, &key)) = value.zip(self.by_stream.get(&stream)) else {
+        let Some((value, &key)) = value.zip(self.by_stream.get(stream)) else {
             return;
         };
         let Some(download) = self.downloads.get_mut(&key) else {
@@ -41,9 +45,15 @@ impl Transfers {
             let Some(data) = self.assemblies.take_small(key) else {
                 return;
             };
+            let at_once = data.len() <= HASHED_AT_ONCE;
+            if at_once && segment_value(0, 1, &data) != value {
+                self.assemblies.recycle_small(data);
+                self.on_small_mismatch(key);
+                return;
+            }
             download.root = Some(value);
             download.verified_after = now - download.started;
-            self.finish(key, Some((data, value)));
+            self.finish(key, Some((data, (!at_once).then_some(value))));
         } else {
             let judged = download.verdict.sent(segment, value);
             self.act(now, key, segment, judged);
@@ -54,7 +64,7 @@ impl Transfers {
     pub(super) fn on_stream_complete(&mut self, now: Timestamp, stream: u32) {
         let Some(download) = self
             .by_stream
-            .get(&stream)
+            .get(stream)
             .and_then(|key| self.downloads.get(key))
         else {
             return;
@@ -213,7 +223,7 @@ impl Transfers {
     }
 
     /// Hands a file over to be published.
-    fn finish(&mut self, key: FileKey, whole: Option<(Vec<u8>, [u8; 32])>) {
+    fn finish(&mut self, key: FileKey, whole: Option<(Vec<u8>, Option<[u8; 32]>)>) {
         self.leave_window(key);
         if let Some(download) = self.downloads.get_mut(&key)
             && let Some(part) = download.part.clone()
@@ -360,7 +370,7 @@ impl Transfers {
             return;
         };
         for stream in std::mem::take(&mut download.streams) {
-            self.by_stream.remove(&stream);
+            self.by_stream.remove(stream);
             self.assemblies.detach(stream);
             let counters = self
                 .flow
@@ -443,7 +453,7 @@ impl Transfers {
 
     /// The server ended a stream.
     pub(in crate::engine) fn on_ended(&mut self, stream: u32, code: ControlError, text: &str) {
-        let Some(&key) = self.by_stream.get(&stream) else {
+        let Some(&key) = self.by_stream.get(stream) else {
             return;
         };
         let Some(download) = self.downloads.get(&key) else {

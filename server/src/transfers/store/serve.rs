@@ -11,6 +11,37 @@ use crate::files::content::{Check, Content};
 use crate::files::hashes::SEGMENT_BYTES;
 use crate::files::warm::{LOOK_AHEAD_SEGMENTS, ReadAhead};
 use crate::files::workers::Priority;
+use crate::slots::SlotId;
+
+impl FileStore {
+    /// Opens a file that is asked for its bytes for the first time, or has it wait for room.
+    fn begin_file(&mut self, id: SlotId) -> TrainState {
+        let has_room = self.try_open(id);
+        match self.files.get_mut(id) {
+            Some(stored) if !has_room => {
+                stored.state = State::Waiting;
+                for (user, _) in &stored.users {
+                    self.waiting.entry(*user).or_default().push_back(id);
+                }
+                TrainState::Pending
+            }
+            Some(stored) if matches!(stored.state, State::Open(_)) => self.ready(id),
+            Some(_) | None => TrainState::Pending,
+        }
+    }
+
+    /// An open file has its turn.
+    fn ready(&mut self, id: SlotId) -> TrainState {
+        let Some(stored) = self.files.get_mut(id) else {
+            return TrainState::End(StreamEnd::Unreadable);
+        };
+        if let Some(started) = stored.started.take() {
+            self.first_bytes.push(self.now - started);
+        }
+        let hashes = u32::try_from(stored.known_hashes().len()).unwrap_or(u32::MAX);
+        TrainState::Ready { hashes }
+    }
+}
 
 impl Source for FileStore {
     fn begin_train(&mut self, source: SourceKey) -> TrainState {
@@ -21,17 +52,7 @@ impl Source for FileStore {
             return TrainState::End(StreamEnd::Unreadable);
         };
         match &mut stored.state {
-            State::Closed => {
-                if !self.try_open(id)
-                    && let Some(stored) = self.files.get_mut(id)
-                {
-                    stored.state = State::Waiting;
-                    for (user, _) in &stored.users {
-                        self.waiting.entry(*user).or_default().push_back(id);
-                    }
-                }
-                return TrainState::Pending;
-            }
+            State::Closed => return self.begin_file(id),
             // Whoever made it wait may have too much open; another client that wants it need not.
             State::Waiting => {
                 self.try_open(id);
@@ -52,11 +73,7 @@ impl Source for FileStore {
                 }
             }
         }
-        if let Some(started) = stored.started.take() {
-            self.first_bytes.push(self.now - started);
-        }
-        let hashes = u32::try_from(stored.known_hashes().len()).unwrap_or(u32::MAX);
-        TrainState::Ready { hashes }
+        self.ready(id)
     }
 
     fn file(&mut self, source: SourceKey, offset: u64, len: usize) -> SourceBytes<'_> {
@@ -114,5 +131,49 @@ impl Source for FileStore {
         let known = known.get(start..).unwrap_or_default();
         let count = known.len().min(out.len());
         out[..count].copy_from_slice(&known[..count]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use columba_core::units::Timestamp;
+    use mio::{Poll, Token, Waker};
+
+    use super::super::AS_OFFERED_FOR;
+    use super::*;
+    use crate::files::folder::SharedFolder;
+    use crate::files::index::SharedEntry;
+    use crate::files::kept::Whole;
+    use crate::files::workers::Workers;
+    use crate::helpers::Mailbox;
+
+    #[test]
+    fn kept_bytes_leave_without_another_look_only_while_their_offer_is_fresh() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(root.path().join("f"), "bytes").expect("writable");
+        let folder = Arc::new(SharedFolder::open(root.path()).expect("a folder"));
+        let (_, version) = folder.open_file("f").expect("shared");
+        let poll = Poll::new().expect("a poll");
+        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).expect("a waker"));
+        let (mailbox, _news) = Mailbox::new(waker);
+        let mut store = FileStore::new(folder, Workers::start(0).expect("a thread"), mailbox);
+        let name = Arc::from("f");
+        let entry = SharedEntry { name, version };
+        let offered_at = Timestamp::ZERO + std::time::Duration::from_secs(100);
+        let whole = Whole {
+            bytes: Arc::from(&b"bytes"[..]),
+            hash: [7; 32],
+        };
+        store.kept.put(offered_at, version, whole);
+        let mut begin = |now, offered_at| {
+            store.set_now(now);
+            let key = store.acquire(1, &entry, offered_at);
+            let state = store.begin_train(key);
+            store.release(1, key);
+            matches!(state, TrainState::Ready { hashes: 1 })
+        };
+        assert!(begin(offered_at, Some(offered_at)));
+        assert!(!begin(offered_at, None));
+        assert!(!begin(offered_at + AS_OFFERED_FOR, Some(offered_at)));
     }
 }
