@@ -5,7 +5,9 @@
 //! | [`clock`] | the only clock; core gets its `now` from here |
 //! | [`timer`] | a deadline in the poll that is precise to well below epoll's millisecond |
 //! | [`udp`] | whole trains of datagrams, out and in, with one system call each |
+//! | [`arrival`] | when bytes came to this system, as its kernel noted |
 //! | `option` | socket options that no safe wrapper names (Linux) |
+//! | `cmsg` | control messages beside what a socket receives and sends (Linux) |
 //! | [`tcp`] | what TCP is told, and asked, where packets are lost |
 //! | [`socket`] | how sockets are made: dual stack, buffers, TCP and UDP on one port |
 //! | [`identity`] | Ed25519 keys, their files and fingerprints |
@@ -17,7 +19,10 @@
 //! selects the fallback on Linux too, so that it is compiled and tested there.
 #![deny(unsafe_code)]
 
+pub mod arrival;
 pub mod clock;
+#[cfg(all(target_os = "linux", not(feature = "portable-io")))]
+mod cmsg;
 pub mod control_stream;
 pub mod identity;
 #[cfg(target_os = "linux")]

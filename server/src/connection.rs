@@ -75,6 +75,8 @@ pub(crate) struct Connection {
     pub(crate) features: u32,
     /// The socket may have more to read.
     pub(crate) readable: bool,
+    /// While it does: what it has came no earlier.
+    pub(crate) readable_since: Timestamp,
     /// It stands in the list of those to be read / to be flushed.
     pub(crate) in_ready: bool,
     pub(crate) in_dirty: bool,
@@ -118,6 +120,7 @@ impl Connection {
             key: None,
             features: 0,
             readable: true,
+            readable_since: now,
             in_ready: false,
             in_dirty: false,
             counts_as_stranger: true,
@@ -182,6 +185,14 @@ impl Connection {
             self.phase = Phase::Closing {
                 deadline: now + CLOSE_DEADLINE,
             };
+        }
+    }
+
+    /// The poll told that there is something to read, which came no earlier than `since`.
+    pub(crate) fn mark_readable(&mut self, since: Timestamp) {
+        if !self.readable {
+            self.readable = true;
+            self.readable_since = since;
         }
     }
 

@@ -14,8 +14,9 @@ use crate::hlog::Recorder;
 pub enum Kind {
     /// One turn of the loop, without the waiting.
     LoopTurn,
-    /// A turn's first message, from the earliest moment at which it can have been readable to the moment when it had
-    /// been written to everybody's socket. An upper bound: a busy loop counts from the poll before.
+    /// A message, from when its last byte came to this system to the moment when it had been written to everybody's
+    /// socket. Where the system does not tell, and for a message that came together with a later one, from the earliest
+    /// moment that the poll leaves possible.
     FanOut,
     /// Round trips of packets.
     PacketRtt,

@@ -11,12 +11,14 @@ mod tests;
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use mio::net::TcpStream;
 
 pub use queue::QueueError;
 
+use crate::arrival;
 use crate::identity::Fingerprint;
 use crate::source::forward_source;
 use crate::tcp::{self, TcpReport};
@@ -80,6 +82,9 @@ pub struct ReadOutcome {
     pub bytes: usize,
     /// Why reading stopped.
     pub stop: ReadStop,
+    /// When the last of these bytes came to this system, by its real-time clock. Only after
+    /// [`ControlStream::stamp_arrivals`], where the system tells, and where it is sure of the last byte.
+    pub arrived: Option<SystemTime>,
 }
 
 /// Why a read stopped.
@@ -140,6 +145,8 @@ pub struct ControlStream {
     /// Nothing of the application's leaves before the caller has looked at the peer's key.
     awaiting_trust: bool,
     failed: bool,
+    /// The system was asked to tell when bytes came.
+    stamped: bool,
 }
 
 impl ControlStream {
@@ -191,6 +198,15 @@ impl ControlStream {
             heard_peer: false,
             awaiting_trust: false,
             failed: false,
+            stamped: false,
+        }
+    }
+
+    /// Has reads tell when their last byte came to this system, where that can be known.
+    pub fn stamp_arrivals(&mut self) {
+        match arrival::request(&self.tcp) {
+            Ok(()) => self.stamped = true,
+            Err(error) => tracing::trace!(%error, "nobody tells when bytes came"),
         }
     }
 
@@ -302,7 +318,8 @@ impl ControlStream {
     /// See [`ControlError`]. What `sink` got in a failed call means nothing.
     pub fn read(&mut self, sink: &mut Vec<u8>, budget: usize) -> Result<ReadOutcome, ControlError> {
         let before = sink.len();
-        let result = self.read_until(sink, budget);
+        let mut arrived = None;
+        let result = self.read_until(sink, budget, &mut arrived);
         if let Channel::Tls(session) = &mut self.channel {
             session.release();
         }
@@ -310,6 +327,7 @@ impl ControlStream {
             Ok(stop) => Ok(ReadOutcome {
                 bytes: sink.len() - before,
                 stop,
+                arrived,
             }),
             Err(error) => {
                 self.failed = true;
@@ -318,7 +336,12 @@ impl ControlStream {
         }
     }
 
-    fn read_until(&mut self, sink: &mut Vec<u8>, budget: usize) -> Result<ReadStop, ControlError> {
+    fn read_until(
+        &mut self,
+        sink: &mut Vec<u8>,
+        budget: usize,
+        arrived: &mut Option<SystemTime>,
+    ) -> Result<ReadStop, ControlError> {
         let mut left = budget;
         let mut chunk_bytes = SMALL_READ_BYTES;
         while left > 0 {
@@ -330,8 +353,8 @@ impl ControlStream {
                 Channel::Tls(session) => session.incoming(),
             };
             let before = buffer.len();
-            let got = match read_some(&mut self.tcp, buffer, want) {
-                Ok(0) => return self.end_of_stream(),
+            let (got, stamp) = match read_some(&mut self.tcp, self.stamped, buffer, want) {
+                Ok((0, _)) => return self.end_of_stream(),
                 Ok(got) => got,
                 Err(error) if is_not_now(&error) => return Ok(ReadStop::Drained),
                 Err(error) => return Err(error.into()),
@@ -351,8 +374,19 @@ impl ControlStream {
             if self.process(sink)? {
                 return Ok(ReadStop::PeerClosed);
             }
+            // A read that was cut short may be told of bytes that it left, and of a record that is not complete
+            // nothing is in `sink`.
+            *arrived = stamp.filter(|_| got < want && self.has_read_all());
         }
         Ok(ReadStop::BudgetSpent)
+    }
+
+    /// Whether all that came is what the caller got.
+    fn has_read_all(&self) -> bool {
+        match &self.channel {
+            Channel::Plain => true,
+            Channel::Tls(session) => session.has_read_all(),
+        }
     }
 
     /// Lets TLS work on what was read; returns whether the peer closed.
@@ -490,17 +524,28 @@ impl ControlStream {
 
 forward_source!(ControlStream, tcp);
 
-/// One read of at most `want` bytes, appended to `buffer`.
-fn read_some(tcp: &mut TcpStream, buffer: &mut Vec<u8>, want: usize) -> io::Result<usize> {
+/// One read of at most `want` bytes, appended to `buffer`; if it is `stamped`, with what the system tells of their arrival.
+fn read_some(
+    tcp: &mut TcpStream,
+    stamped: bool,
+    buffer: &mut Vec<u8>,
+    want: usize,
+) -> io::Result<(usize, Option<SystemTime>)> {
     let before = buffer.len();
     buffer.resize(before + want, 0);
+    let room = &mut buffer[before..];
     let result = loop {
-        match tcp.read(&mut buffer[before..]) {
+        let result = if stamped {
+            arrival::read(tcp, room)
+        } else {
+            tcp.read(room).map(|got| (got, None))
+        };
+        match result {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => break result,
         }
     };
-    buffer.truncate(before + result.as_ref().map_or(0, |got| *got));
+    buffer.truncate(before + result.as_ref().map_or(0, |(got, _)| *got));
     result
 }
 

@@ -115,6 +115,11 @@ impl TlsSession {
         &mut self.incoming
     }
 
+    /// Whether no part of a record waits for the rest.
+    pub(super) fn has_read_all(&self) -> bool {
+        self.incoming.is_empty()
+    }
+
     /// Memory in buffers, beyond the connection itself.
     #[cfg(test)]
     pub(super) fn buffer_bytes(&self) -> usize {

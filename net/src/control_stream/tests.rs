@@ -1,5 +1,7 @@
 //! Both ends over real loopback TCP, in one thread with one poll.
 
+mod arrivals;
+
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;

@@ -17,9 +17,9 @@ use libc::{c_int, c_uint, socklen_t};
 use rustix::net::sockopt;
 
 use super::batch::{Received, RecvBatch};
-use super::cmsg::{self, Control};
 use super::send::SendCall;
 use super::{Family, normalise_address};
+use crate::cmsg::{self, Control};
 use crate::option::set_option;
 
 /// UDP_SEGMENT's `u16` and one `int` for ECN.

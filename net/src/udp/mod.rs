@@ -6,8 +6,6 @@
 
 mod batch;
 #[cfg(all(target_os = "linux", not(feature = "portable-io")))]
-mod cmsg;
-#[cfg(all(target_os = "linux", not(feature = "portable-io")))]
 #[path = "linux.rs"]
 mod platform;
 #[cfg(not(all(target_os = "linux", not(feature = "portable-io"))))]

@@ -108,11 +108,12 @@ impl Acceptor {
                 "too many connections",
             ));
         }
-        let stream = match &self.tls {
+        let mut stream = match &self.tls {
             None => ControlStream::plaintext(stream, MAX_STREAM_BYTES),
             Some(tls) => ControlStream::tls_server(stream, tls, MAX_STREAM_BYTES)
                 .map_err(|error| io::Error::other(error.to_string()))?,
         };
+        stream.stamp_arrivals();
         clients.insert(registry, stream, address)?;
         self.accepted += 1;
         Ok(())

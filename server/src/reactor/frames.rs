@@ -31,6 +31,7 @@ impl Reactor {
         let Some(mut decoder) = connection.decoder.take() else {
             return;
         };
+        self.arrivals.begin_connection();
         let mut frames_left = FRAME_BUDGET;
         let mut bytes_left = READ_BUDGET_BYTES;
         loop {
@@ -42,9 +43,13 @@ impl Reactor {
             match decoder.next_frame() {
                 Ok(Some(frame)) => {
                     frames_left -= 1;
+                    self.arrivals.begin_frame();
                     self.on_frame(id, &frame);
                 }
                 Ok(None) => {
+                    if decoder.buffered_bytes() == 0 {
+                        self.arrivals.end_of_bytes(self.clock.now());
+                    }
                     if !self.fill(id, &mut decoder, &mut bytes_left) {
                         break;
                     }
@@ -80,6 +85,7 @@ impl Reactor {
                 if outcome.bytes > 0 {
                     connection.heard(now);
                 }
+                self.arrivals.read(outcome.arrived);
                 *bytes_left = bytes_left.saturating_sub(outcome.bytes);
                 match outcome.stop {
                     ReadStop::BudgetSpent => *bytes_left = 0,

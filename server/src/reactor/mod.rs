@@ -6,6 +6,7 @@
 
 mod accept;
 mod admin;
+mod arrivals;
 mod clients;
 mod frames;
 mod report;
@@ -41,6 +42,7 @@ use crate::rate::Budgets;
 use crate::slots::SlotId;
 use crate::transfers::{Notice, Transfers};
 use accept::Acceptor;
+use arrivals::Arrivals;
 use clients::Clients;
 use side::{Side, SideKind};
 use signals::{Signals, Wish};
@@ -50,9 +52,6 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Before the deadline of a shutdown, transfers may go on for so long.
 const TRANSFER_GRACE: Duration = Duration::from_secs(3);
-
-/// A poll that took longer was asleep: what it found came just before it ended.
-const CERTAINLY_WAITED: Duration = Duration::from_micros(50);
 
 /// A turn begins no further train after so long while somebody is in the chat.
 const TURN_BESIDE_CHAT: Duration = Duration::from_micros(200);
@@ -96,10 +95,7 @@ pub(crate) struct Reactor {
     transfers: Transfers,
     notices: Vec<Notice>,
     histograms: Histograms,
-    /// Nothing that this turn's events tell of was there before.
-    readable_since: Timestamp,
-    /// The same for the first message of this turn.
-    said_at: Option<Timestamp>,
+    arrivals: Arrivals,
     too_fast: u64,
     side: Side,
     metrics: Option<mio::net::TcpListener>,
@@ -134,12 +130,12 @@ impl Reactor {
         let mut events = Events::with_capacity(1_024);
         let mut ended = self.clock.now();
         loop {
+            self.arrivals.polls(ended);
             let may_wait = self.sleep(&mut events)?;
             let began = self.clock.now();
-            // What the poll waited for became readable just now; what it found may have been there since it last looked.
-            let waited = may_wait && began - ended >= CERTAINLY_WAITED;
-            self.readable_since = if waited { began } else { self.now };
-            self.set_now(began);
+            let real = SystemTime::now();
+            self.arrivals.begin_turn(began, real, may_wait, self.now);
+            self.set_now(began, real);
             self.sort_events(&events);
             self.turn();
             ended = self.clock.now();
@@ -157,11 +153,9 @@ impl Reactor {
         Ok(())
     }
 
-    fn set_now(&mut self, now: Timestamp) {
+    fn set_now(&mut self, now: Timestamp, real: SystemTime) {
         self.now = now;
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since = real.duration_since(UNIX_EPOCH).unwrap_or_default();
         self.unix_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         self.clients.set_now(now);
         self.transfers.store.set_now(now);
@@ -256,8 +250,9 @@ impl Reactor {
                         continue;
                     };
                     if let Some(connection) = self.clients.get_mut(id) {
-                        connection.readable |=
-                            event.is_readable() || event.is_read_closed() || event.is_error();
+                        if event.is_readable() || event.is_read_closed() || event.is_error() {
+                            connection.mark_readable(self.arrivals.since());
+                        }
                         self.clients.mark_ready(id);
                         if event.is_writable() {
                             self.clients.mark_dirty(id);
@@ -308,9 +303,10 @@ impl Reactor {
             self.read_client(id);
         }
         self.flush_clients();
-        if let Some(said_at) = self.said_at.take() {
-            self.histograms
-                .record(Kind::FanOut, self.clock.now() - said_at);
+        let mut now = None;
+        for came in self.arrivals.take() {
+            let now = *now.get_or_insert_with(|| self.clock.now());
+            self.histograms.record(Kind::FanOut, now - came);
         }
     }
 

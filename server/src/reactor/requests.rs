@@ -71,7 +71,9 @@ impl Reactor {
     }
 
     pub(super) fn on_say(&mut self, id: SlotId, text: &str) {
-        self.said_at.get_or_insert(self.readable_since);
+        if let Some(connection) = self.clients.get(id) {
+            self.arrivals.say(connection.readable_since);
+        }
         let said = self.lobby.say(id, text, self.moment(), &mut self.clients);
         self.refuse_failed(id, said);
     }

@@ -18,6 +18,7 @@ use columba_net::udp::{UdpOptions, UdpSocket};
 use mio::{Interest, Poll, Registry, Waker};
 
 use super::accept::Acceptor;
+use super::arrivals::Arrivals;
 use super::clients::Clients;
 use super::side::Side;
 use super::signals::Signals;
@@ -106,8 +107,7 @@ impl Reactor {
             transfers: open_transfers(config, now, sockets.udp, folder, mailbox)?,
             notices: Vec::new(),
             histograms: open_histograms(config, now)?,
-            readable_since: now,
-            said_at: None,
+            arrivals: Arrivals::default(),
             too_fast: 0,
             side: Side::default(),
             stop,

@@ -20,16 +20,16 @@ const fn padded(bytes: usize) -> usize {
 /// A control buffer aligned as the kernel and libc expect it.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
-pub(super) struct Control<const BYTES: usize>(pub(super) [u8; BYTES]);
+pub(crate) struct Control<const BYTES: usize>(pub(super) [u8; BYTES]);
 
 impl<const BYTES: usize> Control<BYTES> {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self([0; BYTES])
     }
 }
 
 /// Room that messages with values of these sizes take together.
-pub(super) const fn space_for(values: &[usize]) -> usize {
+pub(crate) const fn space_for(values: &[usize]) -> usize {
     let mut bytes = 0;
     let mut index = 0;
     while index < values.len() {
@@ -40,18 +40,18 @@ pub(super) const fn space_for(values: &[usize]) -> usize {
 }
 
 /// Appends messages to a control buffer.
-pub(super) struct Writer<'a> {
+pub(crate) struct Writer<'a> {
     buffer: &'a mut [u8],
     used: usize,
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(buffer: &'a mut [u8]) -> Self {
+    pub(crate) fn new(buffer: &'a mut [u8]) -> Self {
         Self { buffer, used: 0 }
     }
 
     /// Panics when the buffer is too small: its size is a constant next to the pushes.
-    pub(super) fn push(&mut self, level: c_int, kind: c_int, value: &[u8]) {
+    pub(crate) fn push(&mut self, level: c_int, kind: c_int, value: &[u8]) {
         let message = &mut self.buffer[self.used..][..HEADER_BYTES + padded(value.len())];
         message[..WORD].copy_from_slice(&(HEADER_BYTES + value.len()).to_ne_bytes());
         message[WORD..WORD + INT].copy_from_slice(&level.to_ne_bytes());
@@ -63,22 +63,22 @@ impl<'a> Writer<'a> {
     }
 
     /// Bytes written, for `msg_controllen`.
-    pub(super) fn used(&self) -> usize {
+    pub(crate) fn used(&self) -> usize {
         self.used
     }
 }
 
 /// One received message.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Message<'a> {
-    pub(super) level: c_int,
-    pub(super) kind: c_int,
-    pub(super) value: &'a [u8],
+pub(crate) struct Message<'a> {
+    pub(crate) level: c_int,
+    pub(crate) kind: c_int,
+    pub(crate) value: &'a [u8],
 }
 
 impl Message<'_> {
     /// The value as the kernel's `int`, or as the single octet it uses for `IP_TOS`.
-    pub(super) fn as_int(&self) -> Option<c_int> {
+    pub(crate) fn as_int(&self) -> Option<c_int> {
         match *self.value {
             [octet] => Some(c_int::from(octet)),
             [a, b, c, d, ..] => Some(c_int::from_ne_bytes([a, b, c, d])),
@@ -88,7 +88,7 @@ impl Message<'_> {
 }
 
 /// Walks the messages in the used part of a control buffer; stops at the first malformed one.
-pub(super) fn messages(mut rest: &[u8]) -> impl Iterator<Item = Message<'_>> {
+pub(crate) fn messages(mut rest: &[u8]) -> impl Iterator<Item = Message<'_>> {
     std::iter::from_fn(move || {
         let (length, after) = rest.split_first_chunk::<WORD>()?;
         let (level, after) = after.split_first_chunk::<INT>()?;
