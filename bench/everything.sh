@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures everything that docs/BENCHMARKS.md tells of, keeps the rows below bench/runs/ and writes the report anew.
 #
-#   bench/everything.sh              all steps, about 55 minutes; as root also the links and TCP
+#   bench/everything.sh              all steps, about 65 minutes; as root also the links and TCP
 #   bench/everything.sh --list       the steps, with about how long each takes
 #   bench/everything.sh path many    these steps only, then the report
 #   bench/everything.sh report       the report alone
@@ -22,7 +22,7 @@ steps=(
     "path-bbr       3 min   quinn and s2n-quic with BBR"
     "chat           4 min   chat beside Redis and NATS, pipelined and one at a time"
     "chat-find      8 min   the highest rate whose 99th percentile stays below 5 ms"
-    "mixed          4 min   chat beside downloads: warm, cold, on a full link"
+    "mixed         12 min   chat beside downloads: warm, cold, on a full link"
     "many           1 min   a thousand downloads at once"
     "idle           2 min   idle members"
 )
@@ -99,7 +99,7 @@ start_services() {
     sleep 1
 }
 
-step_compare() { keep compare compare --runs 4; }
+step_compare() { keep compare compare --runs 12; }
 step_quick() { keep compare-quick compare --quick --json; }
 step_bulk() {
     keep bulk bulk
@@ -131,7 +131,9 @@ step_mixed() {
     for run in 1 2 3; do
         keep "mixed-8-downloads-$run" mixed --histograms "$runs/mixed-8-downloads"
     done
-    keep mixed-cold mixed --cold --mib 1600 --histograms "$runs/mixed-cold"
+    for run in 1 2 3; do
+        keep "mixed-cold-$run" mixed --cold --mib 1000 --seconds 5s --histograms "$runs/mixed-cold"
+    done
     for run in 1 2; do
         keep "mixed-20mbit-$run" mixed --rate 20mbit --delay 25ms --histograms "$runs/mixed-20mbit"
     done
