@@ -125,24 +125,12 @@ impl Engine<Vec<Event>> {
     /// When the system gives no thread or poll.
     pub(crate) fn start_together(config: EngineConfig, first: Vec<Command>) -> io::Result<Self> {
         let (told, events) = sync_channel(BATCH_QUEUE);
-        let outbox = Outbox::together(Box::new(Together(told)), TOLD_EVERY);
+        let outbox = Outbox::together(Box::new(told), TOLD_EVERY);
         let (commands, thread) = spawn(config, first, outbox, false)?;
         Ok(Self {
             commands,
             events,
             thread: Some(thread),
-        })
-    }
-}
-
-/// Passes batches on as they are.
-struct Together(SyncSender<Vec<Event>>);
-
-impl EventSink for Together {
-    fn deliver(&mut self, batch: Vec<Event>) -> Result<(), SinkError> {
-        self.0.try_send(batch).map_err(|refused| match refused {
-            TrySendError::Full(batch) => SinkError::Full(batch),
-            TrySendError::Disconnected(_) => SinkError::Gone,
         })
     }
 }

@@ -28,6 +28,16 @@ pub trait EventSink: Send + 'static {
     fn deliver(&mut self, batch: Vec<Event>) -> Result<(), SinkError>;
 }
 
+/// Passes batches on as they are; a full channel has no room.
+impl EventSink for SyncSender<Vec<Event>> {
+    fn deliver(&mut self, batch: Vec<Event>) -> Result<(), SinkError> {
+        self.try_send(batch).map_err(|refused| match refused {
+            TrySendError::Full(batch) => SinkError::Full(batch),
+            TrySendError::Disconnected(_) => SinkError::Gone,
+        })
+    }
+}
+
 /// Why an [`EventSink`] took no batch.
 #[derive(Debug)]
 pub enum SinkError {
@@ -332,21 +342,10 @@ mod tests {
         assert_eq!(many.sum::<usize>(), MAX_ARRIVALS_TOGETHER);
     }
 
-    struct Channel(SyncSender<Vec<Event>>);
-
-    impl EventSink for Channel {
-        fn deliver(&mut self, batch: Vec<Event>) -> Result<(), SinkError> {
-            self.0.try_send(batch).map_err(|error| match error {
-                TrySendError::Full(batch) => SinkError::Full(batch),
-                TrySendError::Disconnected(_) => SinkError::Gone,
-            })
-        }
-    }
-
     fn batched() -> (Outbox, Receiver<Vec<Event>>) {
         let (out, read) = sync_channel(1);
         let every = Duration::from_millis(100);
-        (Outbox::batched(Box::new(Channel(out)), every), read)
+        (Outbox::batched(Box::new(out), every), read)
     }
 
     #[test]
@@ -370,7 +369,7 @@ mod tests {
     fn the_last_events_wait_for_a_reader_that_takes_all() {
         let (out, read) = sync_channel(1);
         assert!(out.try_send(Vec::new()).is_ok());
-        let mut outbox = Outbox::together(Box::new(Channel(out)), Duration::ZERO);
+        let mut outbox = Outbox::together(Box::new(out), Duration::ZERO);
         outbox.tell(progress(1));
         let reader = std::thread::spawn(move || read.iter().flatten().count());
         outbox.drain();

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use columba_client::engine::message::{
     Command, EngineConfig, Event, FileReport, GetEvent, GetPhase, GetProgress,
 };
-use columba_client::engine::{CommandSender, Engine, EventSink, SinkError};
+use columba_client::engine::{CommandSender, Engine};
 use columba_client::storage::memory::MemoryStorage;
 use columba_core::control::ControlError;
 use columba_core::stats::LimitedBy;
@@ -23,17 +23,6 @@ use columba_server::{Server, ServerHandle};
 use super::support::{Target, config, content, on_disk, tree};
 
 const MIB: usize = 1 << 20;
-
-struct Sink(SyncSender<Vec<Event>>);
-
-impl EventSink for Sink {
-    fn deliver(&mut self, batch: Vec<Event>) -> Result<(), SinkError> {
-        self.0.try_send(batch).map_err(|error| match error {
-            TrySendError::Full(batch) => SinkError::Full(batch),
-            TrySendError::Disconnected(_) => SinkError::Gone,
-        })
-    }
-}
 
 /// An engine and the events it has told.
 struct Window {
@@ -47,7 +36,7 @@ impl Window {
     fn open(config: EngineConfig, first: Vec<Command>) -> Self {
         let (told, batches) = sync_channel(4);
         let every = Duration::from_millis(100);
-        let (commands, thread) = Engine::start_batched(config, first, Sink(told), every).unwrap();
+        let (commands, thread) = Engine::start_batched(config, first, told, every).unwrap();
         Self {
             commands,
             batches,
