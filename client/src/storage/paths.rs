@@ -83,8 +83,7 @@ fn component_fault(component: &str, rules: NameRules) -> Option<&'static str> {
     {
         return Some("it names a drive");
     }
-    let plain = component.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-    if !plain && (component.chars().any(char::is_control) || printable(component) != component) {
+    if printable(component) != component {
         return Some("it contains control characters");
     }
     match rules {

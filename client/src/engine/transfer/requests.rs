@@ -111,10 +111,10 @@ impl Request {
         })
         .find(|name| self.order.roots.contains(*name));
         let kept = match asked {
-            Some(asked) => match asked.rsplit_once('/') {
-                Some((above, _)) => whole.strip_prefix(above).map_err(|_| refuse())?,
-                None => &whole,
-            },
+            Some(asked) => {
+                let above = asked.rsplit_once('/').map_or("", |(above, _)| above);
+                whole.strip_prefix(above).map_err(|_| refuse())?
+            }
             None if ROOT_NAMES
                 .iter()
                 .any(|root| self.order.roots.contains(*root)) =>
@@ -126,7 +126,6 @@ impl Request {
         Ok(match &self.order.target {
             Some(target) if asked == Some(offered) => target.clone(),
             Some(target) => target.join(kept),
-            None if kept == whole => whole,
             None => kept.to_path_buf(),
         })
     }
