@@ -3,7 +3,7 @@
 
 use columba_core::cell_set::{CellSet, ChunkPool};
 use columba_core::congestion::delivery_rate::Snapshot;
-use columba_core::protection::Secrets;
+use columba_core::protection::{Cipher, Secrets};
 use columba_core::recovery::sent_packets::{Content, SentPackets};
 use columba_core::timer_wheel::TimerWheel;
 use columba_core::units::Timestamp;
@@ -42,6 +42,7 @@ fn secrets(plaintext: bool) -> Secrets {
         Secrets::Plaintext
     } else {
         Secrets::Aead {
+            cipher: Cipher::Aegis128L,
             down: [1; 32],
             up: [2; 32],
         }

@@ -135,6 +135,7 @@ pub(crate) fn run(args: &BulkArgs) -> Result<bool> {
         share: &share,
         congestion: args.congestion.as_deref(),
         plaintext: args.plaintext,
+        cipher: None,
     };
     let wanted = Wanted {
         names: &[FOLDER],

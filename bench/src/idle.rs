@@ -88,6 +88,7 @@ fn measure(clients: u32, plaintext: bool, progress: &Progress) -> Result<Row> {
         share: &share,
         congestion: None,
         plaintext,
+        cipher: None,
     };
     let room = (clients as usize + 2 * FIRST_MEMBERS).to_string();
     let session = Session::start_with(

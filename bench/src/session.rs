@@ -24,6 +24,8 @@ pub(crate) struct ServerOptions<'a> {
     pub(crate) share: &'a Path,
     pub(crate) congestion: Option<&'a str>,
     pub(crate) plaintext: bool,
+    /// `None`: the server's default.
+    pub(crate) cipher: Option<&'a str>,
 }
 
 /// Where a server of this machine alone listens; it picks the port.
@@ -85,6 +87,9 @@ impl Session {
         list.push(stage.make_unique_folder("server")?.into());
         if options.plaintext {
             list.push("--plaintext".into());
+        }
+        if let Some(cipher) = options.cipher {
+            list.extend(arguments(["--cipher", cipher]));
         }
         if let Some(congestion) = options.congestion {
             list.extend(arguments(["--congestion", congestion]));

@@ -68,6 +68,7 @@ pub(crate) fn run(args: &SparseArgs) -> Result<bool> {
         share: &share,
         congestion: None,
         plaintext: args.plaintext,
+        cipher: None,
     };
     let session = Session::start(&mut stage, options)?;
     let folder = stage.make_folder("downloads")?;

@@ -8,6 +8,7 @@
 //! receives) first; [`wire`] has the packets, [`layout`] says where a file's bytes stand in its stream.
 #![forbid(unsafe_code)]
 
+mod aead;
 pub mod cell_set;
 pub mod chat;
 pub mod client;

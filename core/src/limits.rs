@@ -19,7 +19,7 @@ pub const SEGMENT_BYTES: u64 = 1 << 20;
 /// Bytes of a BLAKE3 chaining value in a stream's trailer.
 pub const HASH_BYTES: usize = 32;
 
-/// Bytes of an AES-128-GCM tag.
+/// Bytes of an AEAD's tag.
 pub const AEAD_TAG_BYTES: usize = 16;
 /// Bytes of the CRC-32C that stands in a tag's place in plaintext mode.
 pub const CRC_TAG_BYTES: usize = 4;
@@ -80,7 +80,7 @@ pub const MAX_BACKOFF: Duration = Duration::from_secs(3);
 /// An address that has not proved that it receives gets at most this many times the bytes it sent (RFC 9000, 8.1).
 pub const AMPLIFICATION_FACTOR: u64 = 3;
 
-/// Packets sealed with one key at most when datagrams are up to 2 KiB (AES-GCM's confidentiality limit, with margin).
+/// Packets sealed with one key at most when datagrams are up to 2 KiB (AES-GCM's confidentiality limit, with margin; AEGIS's is far beyond).
 pub const KEY_LIFETIME_SMALL_PACKETS: u64 = 1 << 28;
 /// Packets sealed with one key at most when datagrams are larger.
 pub const KEY_LIFETIME_LARGE_PACKETS: u64 = 1 << 23;

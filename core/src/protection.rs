@@ -1,23 +1,21 @@
-//! Seals and opens packets: AES-128-GCM, or CRC-32C in plaintext mode.
+//! Seals and opens packets: an AEAD, or CRC-32C in plaintext mode.
 //!
 //! The nonce is the direction's IV XOR the packet number (as in TLS 1.3, RFC 8446 5.3), which is never reused. Keys of a
 //! direction derive from its secret by HKDF-SHA-256, one pair per key phase; the phase's parity stands in the header.
 
-use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk};
-
+pub use crate::aead::Cipher;
+use crate::aead::PacketKey;
 use crate::limits::{
     AEAD_TAG_BYTES, CRC_TAG_BYTES, KEY_LIFETIME_LARGE_PACKETS, KEY_LIFETIME_SMALL_PACKETS,
 };
 
-const KEY_BYTES: usize = 16;
-const IV_BYTES: usize = 12;
-
 /// How the packets of an association are protected; the secrets come over control.
 #[derive(Clone)]
 pub enum Secrets {
-    /// AES-128-GCM with a secret for each direction.
+    /// An AEAD with a secret for each direction.
     Aead {
+        /// Which one.
+        cipher: Cipher,
         /// Server to client.
         down: [u8; 32],
         /// Client to server.
@@ -30,7 +28,14 @@ pub enum Secrets {
 impl std::fmt::Debug for Secrets {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
-            Self::Aead { .. } => "Aead",
+            Self::Aead {
+                cipher: Cipher::Aes128Gcm,
+                ..
+            } => "Aead(Aes128Gcm)",
+            Self::Aead {
+                cipher: Cipher::Aegis128L,
+                ..
+            } => "Aead(Aegis128L)",
             Self::Plaintext => "Plaintext",
         })
     }
@@ -41,7 +46,9 @@ impl Secrets {
     #[must_use]
     pub fn for_server(&self) -> (Sealer, Opener) {
         match self {
-            Self::Aead { down, up } => (Sealer::aead(*down), Opener::aead(*up)),
+            Self::Aead { cipher, down, up } => {
+                (Sealer::aead(*cipher, *down), Opener::aead(*cipher, *up))
+            }
             Self::Plaintext => (Sealer::Crc, Opener::Crc),
         }
     }
@@ -50,7 +57,9 @@ impl Secrets {
     #[must_use]
     pub fn for_client(&self) -> (Sealer, Opener) {
         match self {
-            Self::Aead { down, up } => (Sealer::aead(*up), Opener::aead(*down)),
+            Self::Aead { cipher, down, up } => {
+                (Sealer::aead(*cipher, *up), Opener::aead(*cipher, *down))
+            }
             Self::Plaintext => (Sealer::Crc, Opener::Crc),
         }
     }
@@ -65,50 +74,9 @@ impl Secrets {
     }
 }
 
-struct OkmBytes(usize);
-
-impl KeyType for OkmBytes {
-    fn len(&self) -> usize {
-        self.0
-    }
-}
-
-/// Key and IV of one direction in one phase.
-struct PhaseKey {
-    key: LessSafeKey,
-    iv: [u8; IV_BYTES],
-}
-
-impl PhaseKey {
-    fn derive(secret: &[u8; 32], phase: u32) -> Self {
-        let prk = Prk::new_less_safe(HKDF_SHA256, secret);
-        let phase = phase.to_be_bytes();
-        let mut material = [0_u8; KEY_BYTES + IV_BYTES];
-        prk.expand(&[b"columba packet key", &phase], OkmBytes(material.len()))
-            .and_then(|okm| okm.fill(&mut material))
-            .expect("28 bytes are within HKDF's bound");
-        let (key, iv) = material.split_at(KEY_BYTES);
-        let key = UnboundKey::new(&AES_128_GCM, key).expect("16 bytes are an AES-128 key");
-        let mut iv_bytes = [0; IV_BYTES];
-        iv_bytes.copy_from_slice(iv);
-        Self {
-            key: LessSafeKey::new(key),
-            iv: iv_bytes,
-        }
-    }
-
-    fn nonce(&self, packet_number: u64) -> Nonce {
-        let mut nonce = self.iv;
-        for (byte, number) in nonce[4..].iter_mut().zip(packet_number.to_be_bytes()) {
-            *byte ^= number;
-        }
-        Nonce::assume_unique_for_key(nonce)
-    }
-}
-
 /// Seals the packets of one direction.
 pub enum Sealer {
-    /// AES-128-GCM.
+    /// An AEAD.
     Aead(Box<AeadSealer>),
     /// CRC-32C in the tag's place.
     Crc,
@@ -116,17 +84,19 @@ pub enum Sealer {
 
 /// State of an AEAD sealer.
 pub struct AeadSealer {
+    cipher: Cipher,
     secret: [u8; 32],
     phase: u32,
-    current: PhaseKey,
+    current: PacketKey,
     sealed: u64,
     lifetime: u64,
 }
 
 impl Sealer {
-    fn aead(secret: [u8; 32]) -> Self {
+    fn aead(cipher: Cipher, secret: [u8; 32]) -> Self {
         Self::Aead(Box::new(AeadSealer {
-            current: PhaseKey::derive(&secret, 0),
+            cipher,
+            current: PacketKey::derive(cipher, &secret, 0),
             secret,
             phase: 0,
             sealed: 0,
@@ -170,7 +140,7 @@ impl Sealer {
         {
             aead.phase += 1;
             aead.sealed = 0;
-            aead.current = PhaseKey::derive(&aead.secret, aead.phase);
+            aead.current = PacketKey::derive(aead.cipher, &aead.secret, aead.phase);
         }
     }
 
@@ -198,11 +168,7 @@ impl Sealer {
         match self {
             Self::Aead(aead) => {
                 aead.sealed += 1;
-                let nonce = aead.current.nonce(number);
-                aead.current
-                    .key
-                    .seal_in_place_scatter(nonce, Aad::from(&*header), &mut [], payload, room)
-                    .expect("payload and room agree in length");
+                aead.current.seal_from(number, header, payload, room);
             }
             Self::Crc => {
                 room[..payload.len()].copy_from_slice(payload);
@@ -222,11 +188,7 @@ impl Sealer {
         match self {
             Self::Aead(aead) => {
                 aead.sealed += 1;
-                let nonce = aead.current.nonce(number);
-                aead.current
-                    .key
-                    .seal_in_place_scatter(nonce, Aad::from(&*header), body, &[], tag)
-                    .expect("the tag's room has its length");
+                aead.current.seal_in_place(number, header, body, tag);
             }
             Self::Crc => {
                 let (covered, tag) = packet.split_at_mut(packet.len() - CRC_TAG_BYTES);
@@ -251,7 +213,7 @@ pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
 
 /// Opens the packets of one direction.
 pub enum Opener {
-    /// AES-128-GCM.
+    /// An AEAD.
     Aead(Box<AeadOpener>),
     /// CRC-32C in the tag's place.
     Crc,
@@ -259,13 +221,14 @@ pub enum Opener {
 
 /// State of an AEAD opener: three keys around the current phase.
 pub struct AeadOpener {
+    cipher: Cipher,
     secret: [u8; 32],
     phase: u32,
     /// First packet number seen in the current phase.
     phase_start: u64,
-    previous: Option<PhaseKey>,
-    current: PhaseKey,
-    next: PhaseKey,
+    previous: Option<PacketKey>,
+    current: PacketKey,
+    next: PacketKey,
     /// Packets whose tag was wrong.
     forged: u64,
 }
@@ -288,7 +251,7 @@ impl AeadOpener {
         }
     }
 
-    const fn key(&self, choice: KeyChoice) -> Option<&PhaseKey> {
+    const fn key(&self, choice: KeyChoice) -> Option<&PacketKey> {
         match choice {
             KeyChoice::Previous => self.previous.as_ref(),
             KeyChoice::Current => Some(&self.current),
@@ -303,7 +266,8 @@ impl AeadOpener {
             KeyChoice::Next => {
                 self.phase += 1;
                 self.phase_start = number;
-                let after = PhaseKey::derive(&self.secret, self.phase.wrapping_add(1));
+                let after =
+                    PacketKey::derive(self.cipher, &self.secret, self.phase.wrapping_add(1));
                 let next = std::mem::replace(&mut self.next, after);
                 self.previous = Some(std::mem::replace(&mut self.current, next));
             }
@@ -312,11 +276,12 @@ impl AeadOpener {
 }
 
 impl Opener {
-    fn aead(secret: [u8; 32]) -> Self {
+    fn aead(cipher: Cipher, secret: [u8; 32]) -> Self {
         Self::Aead(Box::new(AeadOpener {
+            cipher,
             previous: None,
-            current: PhaseKey::derive(&secret, 0),
-            next: PhaseKey::derive(&secret, 1),
+            current: PacketKey::derive(cipher, &secret, 0),
+            next: PacketKey::derive(cipher, &secret, 1),
             secret,
             phase: 0,
             phase_start: 0,
@@ -360,15 +325,12 @@ impl Opener {
             return false;
         }
         let (header, rest) = packet.split_at(header_bytes);
-        let (body, tag) = rest.split_at(body_bytes);
         match self {
             Self::Aead(aead) => {
                 let choice = aead.choose(number, parity);
-                let opened = aead.key(choice).is_some_and(|key| {
-                    key.key
-                        .open_separate_gather(key.nonce(number), Aad::from(header), body, tag, out)
-                        .is_ok()
-                });
+                let opened = aead
+                    .key(choice)
+                    .is_some_and(|key| key.open_into(number, header, rest, out));
                 if opened {
                     aead.opened(choice, number);
                 } else {
@@ -377,6 +339,7 @@ impl Opener {
                 opened
             }
             Self::Crc => {
+                let (body, tag) = rest.split_at(body_bytes);
                 let covered = &packet[..header_bytes + body_bytes];
                 let matches = tag == crc_of_packet(number, covered).to_be_bytes();
                 if matches {
@@ -400,15 +363,9 @@ impl Opener {
             Self::Aead(aead) => {
                 let (header, rest) = packet.split_at_mut(header_bytes);
                 let choice = aead.choose(number, parity);
-                let opened = match aead.key(choice) {
-                    Some(key) => {
-                        let nonce = key.nonce(number);
-                        key.key
-                            .open_in_place(nonce, Aad::from(&*header), rest)
-                            .is_ok()
-                    }
-                    None => false,
-                };
+                let opened = aead
+                    .key(choice)
+                    .is_some_and(|key| key.open_in_place(number, header, rest));
                 if !opened {
                     aead.forged += 1;
                     return None;
@@ -429,11 +386,20 @@ impl Opener {
 mod tests {
     use super::*;
 
-    fn secrets() -> Secrets {
+    fn aead(cipher: Cipher) -> Secrets {
         Secrets::Aead {
+            cipher,
             down: [7; 32],
             up: [9; 32],
         }
+    }
+
+    fn all_secrets() -> [Secrets; 3] {
+        [
+            aead(Cipher::Aes128Gcm),
+            aead(Cipher::Aegis128L),
+            Secrets::Plaintext,
+        ]
     }
 
     fn packet(sealer: &mut Sealer, number: u64, payload: &[u8]) -> Vec<u8> {
@@ -453,7 +419,7 @@ mod tests {
 
     #[test]
     fn opens_what_was_sealed_and_nothing_else() {
-        for secrets in [secrets(), Secrets::Plaintext] {
+        for secrets in all_secrets() {
             let (mut sealer, _) = secrets.for_server();
             let (_, mut opener) = secrets.for_client();
             let sealed = packet(&mut sealer, 1 << 33, b"pigeon");
@@ -478,7 +444,7 @@ mod tests {
 
     #[test]
     fn in_place_and_scatter_agree() {
-        for secrets in [secrets(), Secrets::Plaintext] {
+        for secrets in all_secrets() {
             let (mut sealer, _) = secrets.for_client();
             let (_, mut opener) = secrets.for_server();
             let scattered = packet(&mut sealer, 3, b"same bytes");
@@ -495,16 +461,37 @@ mod tests {
 
     #[test]
     fn directions_have_different_keys() {
-        let (mut server, _) = secrets().for_server();
-        let (_, mut server_opens) = secrets().for_server();
-        let sealed = packet(&mut server, 1, b"x");
-        assert_eq!(open(&mut server_opens, 1, &sealed), None);
+        for cipher in [Cipher::Aes128Gcm, Cipher::Aegis128L] {
+            let (mut server, _) = aead(cipher).for_server();
+            let (_, mut server_opens) = aead(cipher).for_server();
+            let sealed = packet(&mut server, 1, b"x");
+            assert_eq!(open(&mut server_opens, 1, &sealed), None);
+        }
+    }
+
+    #[test]
+    fn packets_stay_what_they_are_on_the_wire() {
+        let tags = [
+            (Cipher::Aes128Gcm, [167_u8, 79, 141, 90]),
+            (Cipher::Aegis128L, [81, 210, 248, 253]),
+        ];
+        for (cipher, first) in tags {
+            let (mut sealer, _) = aead(cipher).for_server();
+            let sealed = packet(&mut sealer, 1 << 33, b"pigeon");
+            assert_eq!(sealed[16..20], first, "{cipher:?}");
+        }
     }
 
     #[test]
     fn key_phases_follow_and_late_packets_still_open() {
-        let (mut sealer, _) = secrets().for_server();
-        let (_, mut opener) = secrets().for_client();
+        for cipher in [Cipher::Aes128Gcm, Cipher::Aegis128L] {
+            change_keys_often(cipher);
+        }
+    }
+
+    fn change_keys_often(cipher: Cipher) {
+        let (mut sealer, _) = aead(cipher).for_server();
+        let (_, mut opener) = aead(cipher).for_client();
         sealer.set_key_lifetime(10);
         let packets: Vec<_> = (0..95)
             .map(|n| packet(&mut sealer, n, &n.to_be_bytes()))

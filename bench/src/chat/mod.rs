@@ -169,6 +169,7 @@ fn start_services(stage: &mut Stage, args: &ChatArgs) -> Result<(Vec<Session>, V
             share: &share,
             congestion: None,
             plaintext,
+            cipher: None,
         };
         let mut more = Vec::new();
         if let Some(folder) = &args.server_histograms {

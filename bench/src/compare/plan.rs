@@ -13,14 +13,23 @@ pub(super) struct Entry {
     /// Largest UDP payload; 0: as large as the path takes, or TCP.
     pub(super) payload_limit: u16,
     pub(super) encrypted: bool,
+    /// What Columba's server is told to encrypt with; `None`: its default.
+    pub(super) cipher: Option<&'static str>,
 }
 
 const COLUMBA: &str = "columba";
+/// With the cipher that QUIC's rows have.
+const COLUMBA_AES: &str = "columba-aes-128-gcm";
+const OURS: [&str; 2] = [COLUMBA, COLUMBA_AES];
 
 impl Entry {
     /// The row's name.
     pub(super) fn row(&self) -> &'static str {
-        self.kind.map_or(COLUMBA, Kind::row)
+        match (self.kind, self.cipher) {
+            (Some(kind), _) => kind.row(),
+            (None, None) => COLUMBA,
+            (None, Some(_)) => COLUMBA_AES,
+        }
     }
 
     const fn columba(payload_limit: u16, encrypted: bool) -> Self {
@@ -28,14 +37,23 @@ impl Entry {
             kind: None,
             payload_limit,
             encrypted,
+            cipher: None,
         }
     }
 
-    const fn other(kind: Kind, payload_limit: u16) -> Self {
+    const fn columba_aes(payload_limit: u16) -> Self {
+        Self {
+            cipher: Some("aes-128-gcm"),
+            ..Self::columba(payload_limit, true)
+        }
+    }
+
+    pub(super) const fn other(kind: Kind, payload_limit: u16) -> Self {
         Self {
             kind: Some(kind),
             payload_limit,
             encrypted: kind.is_encrypted(),
+            cipher: None,
         }
     }
 }
@@ -43,6 +61,7 @@ impl Entry {
 /// The shortest comparison that says how things stand.
 const QUICK: &[Entry] = &[
     Entry::columba(1472, true),
+    Entry::columba_aes(1472),
     Entry::other(Kind::LimitUdpAead, 1472),
     Entry::other(Kind::LimitUdp, 1472),
     Entry::other(Kind::Quinn, 1472),
@@ -80,10 +99,11 @@ impl Plan {
     /// All rows, or those asked for.
     pub(super) fn choose(quick: bool, rows: &[String], limits: &[u16]) -> Result<Self> {
         for row in rows {
-            if row != COLUMBA && !Kind::ALL.iter().any(|kind| kind.row() == row) {
+            if !OURS.contains(&row.as_str()) && !Kind::ALL.iter().any(|kind| kind.row() == row) {
                 let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.row()).collect();
                 anyhow::bail!(BadUsage(format!(
-                    "there is no row {row:?}: choose from {COLUMBA}, {}",
+                    "there is no row {row:?}: choose from {}, {}",
+                    OURS.join(", "),
                     names.join(", ")
                 )));
             }
@@ -122,22 +142,28 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Whether a row may be measured here and was asked for.
+    /// Whether a row, Columba's with its default cipher, may be measured here and was asked for.
     pub(super) fn has(&self, kind: Option<Kind>) -> bool {
-        self.entries.iter().any(|entry| entry.kind == kind)
+        self.entries
+            .iter()
+            .any(|entry| entry.kind == kind && entry.cipher.is_none())
     }
 }
 
 /// Gives each row of Columba its ratios to the rows it may be compared with.
 pub(super) fn add_ratios(rows: &mut [Row]) {
     let all = rows.to_vec();
-    for row in rows.iter_mut().filter(|row| row.subject.row == COLUMBA) {
+    for row in rows.iter_mut().filter(|row| is_ours(row)) {
         row.ratios = all
             .iter()
-            .filter(|other| other.subject.row != COLUMBA && are_comparable(row, other))
+            .filter(|other| !is_ours(other) && are_comparable(row, other))
             .map(|other| (other.subject.row.clone(), row.ratio_to(other)))
             .collect();
     }
+}
+
+fn is_ours(row: &Row) -> bool {
+    OURS.contains(&row.subject.row.as_str())
 }
 
 /// Whether `other` is a limit or a peer of `row`: the same workload and datagrams (TCP has none), and for limits the same

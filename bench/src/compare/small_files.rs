@@ -30,14 +30,13 @@ pub(super) fn rows(plan: &Plan, files: u32, runs: u32, progress: &Progress) -> R
     let entries: Vec<Entry> = [Kind::Quinn, Kind::S2nQuic, Kind::Tcp]
         .into_iter()
         .filter(|kind| plan.has(Some(*kind)))
-        .map(|kind| Entry {
-            kind: Some(kind),
-            payload_limit: if kind.has_datagrams() {
+        .map(|kind| {
+            let limit = if kind.has_datagrams() {
                 PAYLOAD_LIMIT
             } else {
                 0
-            },
-            encrypted: kind.is_encrypted(),
+            };
+            Entry::other(kind, limit)
         })
         .collect();
     // Copies by programs go into the stage's folder, too.
@@ -108,6 +107,7 @@ impl<'i> Ours<'i> {
             share: &self.inputs.share,
             congestion: None,
             plaintext: false,
+            cipher: None,
         };
         let wanted = self.inputs.wanted(PAYLOAD_LIMIT);
         let quiet = Progress::new(true);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use columba_core::protection::Cipher;
 
 use crate::bulk;
 use crate::columba::{Columba, Expected, Wanted};
@@ -164,13 +165,30 @@ fn start_columba(
         share: &inputs.share,
         congestion: None,
         plaintext: !entry.encrypted,
+        cipher: entry.cipher,
     };
     let wanted = inputs.wanted(entry.payload_limit);
     let means = Means::Columba {
         columba: Box::new(Columba::start(stage, server, &wanted)?),
         before: None,
     };
-    Ok((means, bulk::settings(None), inputs.total()))
+    let settings = match (entry.encrypted, entry.cipher) {
+        (false, _) => bulk::settings(None),
+        (true, cipher) => {
+            let cipher = cipher.unwrap_or_else(|| default_cipher());
+            format!("{}, {cipher}", bulk::settings(None))
+        }
+    };
+    Ok((means, settings, inputs.total()))
+}
+
+/// What server and client agree on where both are this machine.
+fn default_cipher() -> &'static str {
+    if Cipher::aegis_is_quick() {
+        "aegis-128l"
+    } else {
+        "aes-128-gcm"
+    }
 }
 
 fn start_other(

@@ -86,6 +86,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<bool> {
         share: share.folder(),
         congestion: args.congestion.as_deref(),
         plaintext: args.plaintext,
+        cipher: None,
     };
     let mut session = Session::start(&mut stage, options)?;
     session.impair(&mut stage, impairments(args))?;

@@ -112,6 +112,7 @@ pub(crate) fn run(args: &ManyArgs) -> Result<bool> {
         share: &share,
         congestion: None,
         plaintext: args.plaintext,
+        cipher: None,
     };
     let room = (args.clients + 16).to_string();
     let limits = arguments(["--max-clients", &room, "--max-transfers", &room]);

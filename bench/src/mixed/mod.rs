@@ -183,6 +183,7 @@ fn start_server(stage: &mut Stage, args: &MixedArgs, share: &Path, logs: &Path) 
         share,
         congestion: args.congestion.as_deref(),
         plaintext: args.plaintext,
+        cipher: None,
     };
     let mut more = arguments(["--histograms"]);
     more.push(PathBuf::from(logs).into());

@@ -172,5 +172,6 @@ fn options(share: &Path) -> ServerOptions<'_> {
         share,
         congestion: None,
         plaintext: false,
+        cipher: None,
     }
 }

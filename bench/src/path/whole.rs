@@ -108,6 +108,7 @@ fn download(
         share: &share,
         congestion: None,
         plaintext: false,
+        cipher: None,
     };
     let (road, session) = open(over, course, &mut stage, options)?;
     let mut order = session.order(&stage, [NAME], None, PAYLOAD_LIMIT)?;

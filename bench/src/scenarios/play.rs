@@ -137,6 +137,7 @@ impl Player<'_> {
             share,
             congestion: None,
             plaintext: self.args.plaintext,
+            cipher: None,
         };
         let mut session = Session::start(stage, options)?;
         let mut list = impairments(network, self.args.seed);

@@ -1,6 +1,6 @@
 //! The frames that this client sends.
 
-use columba_core::control::{FEATURES, Frame, Heard, Hello, Open, PROTOCOL_VERSION, Purpose};
+use columba_core::control::{Frame, Heard, Hello, Open, PROTOCOL_VERSION, Purpose, features_here};
 
 use super::message::{Command, EngineConfig};
 use super::transfer::Asked;
@@ -9,7 +9,7 @@ use super::transfer::Asked;
 pub(super) fn hello_frame(config: &EngineConfig, returns: Option<Heard>) -> Frame<'_> {
     Frame::Hello(Hello {
         version: PROTOCOL_VERSION,
-        features: FEATURES,
+        features: features_here(),
         purpose: match config.name {
             Some(_) => Purpose::Chat,
             None => Purpose::Headless,

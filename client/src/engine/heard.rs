@@ -50,6 +50,7 @@ pub(super) struct Welcomed {
     pub(super) name: String,
     pub(super) software: String,
     pub(super) sequence: u64,
+    pub(super) features: u32,
     pub(super) history: Option<History>,
 }
 
@@ -65,6 +66,7 @@ impl From<Frame<'_>> for Heard {
                 name: welcome.name.to_owned(),
                 software: welcome.software.to_owned(),
                 sequence: welcome.sequence,
+                features: welcome.features,
                 history: welcome.history,
             }),
             Frame::Error(error) => Self::Error {

@@ -20,7 +20,7 @@ use columba_core::control::{
 use columba_core::endpoint::{Endpoint, ServerEvent};
 use columba_core::layout::SegmentRange;
 use columba_core::limits::{CELL_BYTES_V4, MAX_DATAGRAM_BYTES, MAX_TRAIN_BYTES};
-use columba_core::protection::Secrets;
+use columba_core::protection::{Cipher, Secrets};
 use columba_core::server::association::{AssociationConfig, Policy};
 use columba_core::server::source::SourceKey;
 use columba_core::units::Timestamp;
@@ -496,7 +496,12 @@ impl Server {
         self.next_association += 1;
         let (down, up) = ([id as u8; 32], [id as u8 + 100; 32]);
         let secrets = if self.tls.is_some() {
-            Secrets::Aead { down, up }
+            Secrets::Aead {
+                // Its Welcome offers nothing else.
+                cipher: Cipher::Aes128Gcm,
+                down,
+                up,
+            }
         } else {
             Secrets::Plaintext
         };

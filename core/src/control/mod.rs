@@ -26,6 +26,8 @@ pub use frame::{
 };
 pub use paging::{WireSize, pages};
 
+use crate::protection::Cipher;
+
 /// The version this build speaks; the first frame each way carries it.
 pub const PROTOCOL_VERSION: u16 = 1;
 
@@ -37,10 +39,32 @@ pub mod features {
     pub const HISTORY: u32 = 1 << 1;
     /// The Hello ends with [`Heard`](super::Heard). Only to servers that offered [`HISTORY`] before.
     pub const RETURNS: u32 = 1 << 2;
+    /// [`Cipher::Aegis128L`] seals the packets of an association, if both offer it.
+    pub const AEGIS_128L: u32 = 1 << 3;
 }
 
-/// The optional features this build offers.
+/// The optional features this build offers on any processor.
 pub const FEATURES: u32 = features::PATH_REPORT | features::HISTORY;
+
+/// The optional features this build offers on this processor.
+#[must_use]
+pub fn features_here() -> u32 {
+    if Cipher::aegis_is_quick() {
+        FEATURES | features::AEGIS_128L
+    } else {
+        FEATURES
+    }
+}
+
+/// What seals the packets of an association, from the features of both sides.
+#[must_use]
+pub const fn agreed_cipher(ours: u32, theirs: u32) -> Cipher {
+    if ours & theirs & features::AEGIS_128L != 0 {
+        Cipher::Aegis128L
+    } else {
+        Cipher::Aes128Gcm
+    }
+}
 
 /// The first four bytes of a Hello: anything else is no Columba client.
 pub const MAGIC: u32 = u32::from_be_bytes(*b"CLMB");

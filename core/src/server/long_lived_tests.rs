@@ -13,7 +13,7 @@ use crate::client::{ClientAssociation, ClientConfig, ClientEvent, Storage};
 use crate::congestion::Algorithm;
 use crate::endpoint::Endpoint;
 use crate::limits::MAX_TRAIN_BYTES;
-use crate::protection::{Opener, Sealer, Secrets};
+use crate::protection::{Cipher, Opener, Sealer, Secrets};
 use crate::recovery::sent_packets::SentPackets;
 use crate::units::Timestamp;
 use crate::wire::ParsedHeader;
@@ -195,6 +195,7 @@ impl Life {
 
 fn both_secrets() -> [Secrets; 2] {
     let aead = Secrets::Aead {
+        cipher: Cipher::Aes128Gcm,
         down: [1; 32],
         up: [2; 32],
     };

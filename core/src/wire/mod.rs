@@ -2,7 +2,7 @@
 //!
 //! All integers are big-endian, all types unaligned, so that a received buffer is viewed in place.
 //! A packet is `Header` · (for DATA: first cell) · body · tag. Header and first cell are authenticated but not
-//! encrypted; the body is both. The tag is 16 bytes of AES-128-GCM, or 4 bytes of CRC-32C in plaintext mode.
+//! encrypted; the body is both. The tag is 16 bytes of an AEAD, or 4 bytes of CRC-32C in plaintext mode.
 //!
 //! | kind | direction | body |
 //! |---|---|---|

@@ -9,7 +9,7 @@ use columba_core::client::{ClientAssociation, ClientConfig, Storage};
 use columba_core::congestion::Algorithm;
 use columba_core::endpoint::Endpoint;
 use columba_core::limits::MAX_TRAIN_BYTES;
-use columba_core::protection::Secrets;
+use columba_core::protection::{Cipher, Secrets};
 use columba_core::server::{AssociationConfig, Policy, Source, SourceBytes, SourceKey, TrainState};
 use columba_core::units::Timestamp;
 
@@ -151,6 +151,12 @@ impl Run {
 fn no_allocation_per_packet_in_steady_state() {
     for secrets in [
         Secrets::Aead {
+            cipher: Cipher::Aes128Gcm,
+            down: [1; 32],
+            up: [2; 32],
+        },
+        Secrets::Aead {
+            cipher: Cipher::Aegis128L,
             down: [1; 32],
             up: [2; 32],
         },

@@ -9,7 +9,7 @@ use columba_core::congestion::Algorithm;
 use columba_core::endpoint::Endpoint;
 use columba_core::layout::{SegmentRange, StreamLayout};
 use columba_core::limits::{MAX_TRAIN_BYTES, SEGMENT_BYTES};
-use columba_core::protection::Secrets;
+use columba_core::protection::{Cipher, Secrets};
 use columba_core::server::{AssociationConfig, Policy, Source, SourceBytes, SourceKey, TrainState};
 use columba_core::units::Timestamp;
 use columba_loss_sim::{Direction, Impairments, Path};
@@ -98,6 +98,7 @@ impl Fetch {
         let now = Timestamp::from_nanos(1);
         let mut server = Endpoint::new(now, 1);
         let secrets = Secrets::Aead {
+            cipher: Cipher::Aes128Gcm,
             down: [1; 32],
             up: [2; 32],
         };

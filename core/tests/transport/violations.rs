@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use columba_core::endpoint::ServerEvent;
 use columba_core::error::{CloseReason, DropReason, ProtocolViolation};
-use columba_core::protection::Secrets;
+use columba_core::protection::{Cipher, Secrets};
 use columba_core::wire::{AckHeader, HEADER_BYTES, Kind, ParsedHeader};
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
@@ -31,6 +31,7 @@ fn established() -> World {
 
 fn forge_ack(number: u64, largest: u64, words: &[u64]) -> Vec<u8> {
     let (mut sealer, _) = Secrets::Aead {
+        cipher: Cipher::Aes128Gcm,
         down: [0; 32],
         up: [0x80; 32],
     }

@@ -10,7 +10,7 @@ use columba_core::endpoint::{Endpoint, ServerEvent};
 use columba_core::error::{CloseReason, StreamEnd};
 use columba_core::layout::{SegmentRange, StreamLayout};
 use columba_core::limits::MAX_TRAIN_BYTES;
-use columba_core::protection::Secrets;
+use columba_core::protection::{Cipher, Secrets};
 use columba_core::server::{AssociationConfig, Policy, SourceKey};
 use columba_core::units::{Ecn, Timestamp};
 use columba_loss_sim::{Direction, Impairments, Path};
@@ -188,6 +188,7 @@ impl World {
             Secrets::Plaintext
         } else {
             Secrets::Aead {
+                cipher: Cipher::Aes128Gcm,
                 down: [(id - 1000) as u8; 32],
                 up: [0x80 ^ (id - 1000) as u8; 32],
             }

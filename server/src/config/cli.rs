@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use columba_core::congestion::{Algorithm, UnknownAlgorithm};
+use columba_core::control::{FEATURES, features_here};
 use columba_values::parse_rate;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
@@ -78,6 +79,29 @@ pub enum NamesCommand {
     },
 }
 
+/// What seals the packets of downloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CipherChoice {
+    /// AEGIS-128L with clients that have AES instructions, if this processor has them; AES-128-GCM with others.
+    Auto,
+    /// AES-128-GCM with all.
+    #[value(name = "aes-128-gcm")]
+    #[serde(rename = "aes-128-gcm")]
+    Aes128Gcm,
+}
+
+impl CipherChoice {
+    /// The optional features of control that a server offers with it.
+    #[must_use]
+    pub fn features(self) -> u32 {
+        match self {
+            Self::Auto => features_here(),
+            Self::Aes128Gcm => FEATURES,
+        }
+    }
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -135,6 +159,9 @@ struct ServeArgs {
     /// Allow --plaintext on any address
     #[arg(long, env = "COLUMBA_PLAINTEXT_ANYWHERE", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     plaintext_anywhere: Option<bool>,
+    /// What encrypts downloads [default: auto]
+    #[arg(long, value_enum, value_name = "NAME", env = "COLUMBA_CIPHER")]
+    cipher: Option<CipherChoice>,
     /// Congestion control: bbr, cubic or aimd [default: bbr]
     #[arg(long, value_name = "NAME", env = "COLUMBA_CONGESTION")]
     congestion: Option<Algorithm>,
@@ -185,6 +212,7 @@ struct FileConfig {
     password_file: Option<PathBuf>,
     plaintext: Option<bool>,
     plaintext_anywhere: Option<bool>,
+    cipher: Option<CipherChoice>,
     #[serde(default, deserialize_with = "congestion")]
     congestion: Option<Algorithm>,
     max_clients: Option<usize>,
@@ -258,6 +286,7 @@ impl ServeArgs {
                 .plaintext_anywhere
                 .or(file.plaintext_anywhere)
                 .unwrap_or(false),
+            cipher: self.cipher.or(file.cipher).unwrap_or(defaults.cipher),
             congestion: self
                 .congestion
                 .or(file.congestion)
@@ -377,7 +406,7 @@ mod tests {
     fn flags_win_over_the_file_and_the_file_over_defaults() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("columba.toml");
-        let text = "listen = \"127.0.0.1:0\"\nmax-clients = 5\nmax-transfers = 6\nrate-limit = \"8mbit\"\nplaintext = true\n";
+        let text = "listen = \"127.0.0.1:0\"\nmax-clients = 5\nmax-transfers = 6\nrate-limit = \"8mbit\"\nplaintext = true\ncipher = \"aes-128-gcm\"\n";
         std::fs::write(&path, text).expect("writable");
         let path = path.to_str().expect("UTF-8");
         let (config, _) = serve(&["--config", path, "--max-clients", "7", "x"]).expect("good");
@@ -385,6 +414,7 @@ mod tests {
         assert_eq!(config.max_transfers, 6);
         assert_eq!(config.rate_limit, Some(1_000_000));
         assert!(config.plaintext);
+        assert_eq!(config.cipher, CipherChoice::Aes128Gcm);
         let (config, _) = serve(&["--config", path, "--plaintext=false", "x"]).expect("good");
         assert!(!config.plaintext);
         std::fs::write(path, "max-client = 5\n").expect("writable");
@@ -400,6 +430,7 @@ mod tests {
             &["--rate-limit", "fast", "x"],
             &["--max-clients", "0", "x"],
             &["--congestion", "magic", "x"],
+            &["--cipher", "rot13", "x"],
             &["--plaintext", "x"],
         ] {
             assert!(serve(args).is_err(), "{args:?}");

@@ -11,7 +11,7 @@ use columba_core::control::DEFAULT_PORT;
 use thiserror::Error;
 
 pub(crate) use cli::admin_socket;
-pub use cli::{AdminCommand, Cli, Invocation, LogFormat, NamesCommand, Output};
+pub use cli::{AdminCommand, CipherChoice, Cli, Invocation, LogFormat, NamesCommand, Output};
 
 /// Clients at once unless told otherwise.
 const DEFAULT_MAX_CLIENTS: usize = 10_000;
@@ -39,6 +39,8 @@ pub struct Config {
     pub plaintext: bool,
     /// Allow that beyond loopback.
     pub plaintext_anywhere: bool,
+    /// What seals the packets of downloads.
+    pub cipher: CipherChoice,
     /// Congestion control of transfers.
     pub congestion: Algorithm,
     /// Clients at once.
@@ -110,6 +112,7 @@ impl Config {
             password_file: None,
             plaintext: false,
             plaintext_anywhere: false,
+            cipher: CipherChoice::Auto,
             congestion: default_congestion(),
             max_clients: DEFAULT_MAX_CLIENTS,
             max_transfers: DEFAULT_MAX_TRANSFERS,

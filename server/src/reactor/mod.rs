@@ -90,6 +90,8 @@ pub(crate) struct Reactor {
     access: Access,
     budgets: Budgets<BudgetKey>,
     max_clients: usize,
+    /// Optional features that clients are offered.
+    features: u32,
     catalog: Catalog,
     news: News,
     transfers: Transfers,

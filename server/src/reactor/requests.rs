@@ -2,8 +2,8 @@
 
 use columba_core::control::limits::MAX_GET_NAMES;
 use columba_core::control::{
-    ControlError, FEATURES, Frame, Hello, Open, PROTOCOL_VERSION, Purpose, StartEntry, Welcome,
-    features,
+    ControlError, Frame, Hello, Open, PROTOCOL_VERSION, Purpose, StartEntry, Welcome,
+    agreed_cipher, features,
 };
 
 use super::Reactor;
@@ -14,6 +14,7 @@ use crate::limits::MAX_PENDING_REQUESTS;
 use crate::listing::Listing;
 use crate::lobby::Refusal;
 use crate::slots::SlotId;
+use crate::transfers::grant::Terms;
 
 impl Reactor {
     pub(super) fn on_hello(&mut self, id: SlotId, hello: &Hello<'_>) {
@@ -57,7 +58,7 @@ impl Reactor {
         tracing::debug!(client = %address, name, "a client was admitted");
         let welcome = Frame::Welcome(Welcome {
             version: PROTOCOL_VERSION,
-            features: FEATURES,
+            features: self.features,
             software: SOFTWARE,
             name,
             sequence: self.lobby.sequence(),
@@ -197,7 +198,10 @@ impl Reactor {
             id,
             connection.address.ip(),
             open,
-            connection.features & features::PATH_REPORT != 0,
+            &Terms {
+                cipher: agreed_cipher(self.features, connection.features),
+                reports: connection.features & features::PATH_REPORT != 0,
+            },
         ) {
             Ok(grant) => {
                 if let Some(connection) = self.clients.get_mut(id) {

@@ -102,6 +102,7 @@ impl Reactor {
             access,
             budgets: Budgets::new(config.message_limit),
             max_clients: sockets.max_clients,
+            features: config.cipher.features(),
             catalog,
             news,
             transfers: open_transfers(config, now, sockets.udp, folder, mailbox)?,

@@ -7,13 +7,22 @@ use columba_core::control::{ControlError, Grant, Open, Policy};
 use columba_core::limits::{
     CELL_BYTES_V4, CELL_BYTES_V6, IDLE_TIMEOUT, MAX_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES,
 };
-use columba_core::protection::Secrets;
+use columba_core::protection::{Cipher, Secrets};
 use columba_core::server::{self, AssociationConfig};
 use columba_core::units::Timestamp;
 
 use super::{Known, Transfers};
 use crate::lobby::Refusal;
 use crate::slots::SlotId;
+
+/// What a client's features come to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// What seals its packets.
+    pub(crate) cipher: Cipher,
+    /// It wants to be told how the sending goes.
+    pub(crate) reports: bool,
+}
 
 impl Transfers {
     /// Grants an association to a client.
@@ -26,16 +35,16 @@ impl Transfers {
         client: SlotId,
         peer: IpAddr,
         open: &Open,
-        reports: bool,
+        terms: &Terms,
     ) -> Result<Grant, Refusal> {
         if self.endpoint.len() >= self.options.max_transfers {
             let text = "as many transfers run as this server admits: try again later";
             return Err(Refusal::new(ControlError::TooManyTransfers, text));
         }
-        let config = self.association_config(peer, open)?;
+        let config = self.association_config(peer, open, terms.cipher)?;
         let (id, cell_bytes) = (config.id, config.cell_bytes);
         let (secret_down, secret_up) = match &config.secrets {
-            Secrets::Aead { down, up } => (*down, *up),
+            Secrets::Aead { down, up, .. } => (*down, *up),
             Secrets::Plaintext => ([0; 32], [0; 32]),
         };
         if !self.endpoint.open(now, config) {
@@ -48,7 +57,7 @@ impl Transfers {
                 client,
                 streams: HashMap::default(),
                 sending: 0,
-                reports,
+                reports: terms.reports,
             },
         );
         self.counts.opened += 1;
@@ -63,7 +72,12 @@ impl Transfers {
         })
     }
 
-    fn association_config(&self, peer: IpAddr, open: &Open) -> Result<AssociationConfig, Refusal> {
+    fn association_config(
+        &self,
+        peer: IpAddr,
+        open: &Open,
+        cipher: Cipher,
+    ) -> Result<AssociationConfig, Refusal> {
         let internal = |_| Refusal::new(ControlError::Internal, "the server has no randomness");
         let id = loop {
             let id = u32::from_be_bytes(random().map_err(internal)?);
@@ -75,6 +89,7 @@ impl Transfers {
             Secrets::Plaintext
         } else {
             Secrets::Aead {
+                cipher,
                 down: random().map_err(internal)?,
                 up: random().map_err(internal)?,
             }

@@ -9,7 +9,7 @@
 //! - `share`: the rate limit over all; `counts`, `reports`: what is told of it.
 
 mod counts;
-mod grant;
+pub(crate) mod grant;
 mod load;
 mod reports;
 pub(crate) mod share;

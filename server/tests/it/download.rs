@@ -113,6 +113,7 @@ impl Downloader {
         let secrets = match rig.mode {
             Mode::Plaintext => Secrets::Plaintext,
             Mode::Tls => Secrets::Aead {
+                cipher: rig.cipher,
                 down: grant.secret_down,
                 up: grant.secret_up,
             },

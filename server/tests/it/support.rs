@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use columba_core::control::{
-    ControlError, FEATURES, Frame, FrameDecoder, Framing, Hello, PROTOCOL_VERSION, Purpose, Side,
+    ControlError, Frame, FrameDecoder, Framing, Hello, PROTOCOL_VERSION, Purpose, Side,
+    agreed_cipher, features_here,
 };
+use columba_core::protection::Cipher;
 use columba_net::control_stream::{ControlStream, ReadStop};
 use columba_net::identity::Identity;
 use columba_net::tls::{PinCheck, client_config};
@@ -32,6 +34,8 @@ pub(crate) struct Rig {
     pub(crate) share: tempfile::TempDir,
     pub(crate) server: ServerHandle,
     pub(crate) mode: Mode,
+    /// What seals packets where it is TLS.
+    pub(crate) cipher: Cipher,
 }
 
 impl Rig {
@@ -44,11 +48,13 @@ impl Rig {
         let mut config = Config::for_tests(share.path());
         config.plaintext = mode == Mode::Plaintext;
         change(&mut config);
+        let offered = config.cipher.features();
         let server = Server::spawn(&config).expect("the server starts");
         Self {
             share,
             server,
             mode,
+            cipher: agreed_cipher(offered, features_here()),
         }
     }
 
@@ -129,7 +135,7 @@ impl TestClient {
     pub(crate) fn hello(&mut self, purpose: Purpose, name: &str, password: &str) {
         self.send(&Frame::Hello(Hello {
             version: PROTOCOL_VERSION,
-            features: FEATURES,
+            features: features_here(),
             purpose,
             name,
             password,

@@ -2,6 +2,8 @@
 
 use columba_core::control::{ControlError, Frame, Open, Policy, SegmentRange};
 use columba_core::error::StreamEnd;
+use columba_core::protection::Cipher;
+use columba_server::config::CipherChoice;
 
 use crate::download::{Downloader, End};
 use crate::support::{MODES, Mode, Rig};
@@ -52,6 +54,14 @@ fn files_of_any_size_arrive_verified() {
         );
         assert_eq!(control.counter(&["transfers", "streams"]), 0);
     }
+}
+
+#[test]
+fn a_server_may_insist_on_aes_gcm() {
+    let rig = Rig::with(Mode::Tls, |config| config.cipher = CipherChoice::Aes128Gcm);
+    assert_eq!(rig.cipher, Cipher::Aes128Gcm);
+    let bytes = share(&rig, "f", 3_000_000, 7);
+    assert_eq!(Downloader::new(&rig).fetch("f"), bytes);
 }
 
 #[test]

@@ -22,6 +22,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use columba_core::protection::Cipher;
 
 use super::{Announce, Arrived, Fetched, Ready, Source, Spec, Transport, tell};
 pub(super) use offload::enlarge;
@@ -42,7 +43,7 @@ pub(super) enum Work {
     Nothing,
     /// CRC-32C at both ends, copied to its place, BLAKE3 at the receiver.
     Crc,
-    /// AES-128-GCM in one pass at both ends, BLAKE3 at the receiver.
+    /// The product's AEAD at both ends, BLAKE3 at the receiver.
     Aead,
 }
 
@@ -78,6 +79,9 @@ impl Transport for Limit {
         let work = match self.0 {
             Work::Nothing => "nothing done to the bytes",
             Work::Crc => "CRC-32C at both ends, BLAKE3 at the receiver",
+            Work::Aead if Cipher::aegis_is_quick() => {
+                "AEGIS-128L at both ends (libaegis), BLAKE3 at the receiver"
+            }
             Work::Aead => {
                 "AES-128-GCM in one pass at both ends (aws-lc-rs), BLAKE3 at the receiver"
             }

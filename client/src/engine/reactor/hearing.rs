@@ -111,6 +111,7 @@ impl Reactor<'_> {
         tracing::debug!(software = %welcome.software, "welcome");
         self.comebacks.on_up(now);
         self.attempts = 0;
+        self.transfers.on_welcome(welcome.features);
         self.name.clone_from(&welcome.name);
         let again = std::mem::replace(&mut self.was_up, true);
         self.outbox.tell(Event::Welcome {

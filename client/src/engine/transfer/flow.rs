@@ -7,7 +7,7 @@ use std::time::Duration;
 use columba_core::client::{ClientAssociation, ClientConfig};
 use columba_core::control::Grant;
 use columba_core::limits::{INITIAL_RTT, MAX_DATAGRAM_BYTES};
-use columba_core::protection::Secrets;
+use columba_core::protection::{Cipher, Secrets};
 use columba_core::units::Timestamp;
 use columba_net::clock::Clock;
 use columba_net::udp::{RecvBatch, SendTrain, UdpOptions, UdpSocket};
@@ -22,7 +22,8 @@ const RECEIVE_BUDGET_BYTES: usize = 512 << 10;
 
 /// How the association is to be opened.
 pub(super) struct FlowConfig {
-    pub(super) encrypted: bool,
+    /// `None`: plaintext.
+    pub(super) cipher: Option<Cipher>,
     pub(super) server: SocketAddr,
     pub(super) initial_rtt: Option<Duration>,
     pub(super) max_datagram: u16,
@@ -66,13 +67,13 @@ impl Flow {
         };
         let mut socket = UdpSocket::bind(SocketAddr::new(any, 0), &UdpOptions::default())?;
         registry.register(&mut socket, config.token, Interest::READABLE)?;
-        let secrets = if config.encrypted {
-            Secrets::Aead {
+        let secrets = match config.cipher {
+            Some(cipher) => Secrets::Aead {
+                cipher,
                 down: grant.secret_down,
                 up: grant.secret_up,
-            }
-        } else {
-            Secrets::Plaintext
+            },
+            None => Secrets::Plaintext,
         };
         let max_datagram = match config.max_datagram {
             0 => MAX_DATAGRAM_BYTES,

@@ -24,7 +24,8 @@ use std::time::Duration;
 
 use columba_core::client::ClientEvent;
 use columba_core::control::limits::MAX_STREAM_ID;
-use columba_core::control::{ControlError, Grant, StartEntry};
+use columba_core::control::{ControlError, Grant, StartEntry, agreed_cipher, features_here};
+use columba_core::protection::Cipher;
 use columba_core::units::Timestamp;
 use columba_net::clock::Clock;
 use foldhash::fast::RandomState;
@@ -91,6 +92,8 @@ pub(super) struct Transfers {
     refetch: VecDeque<FileKey>,
     by_stream: Numbered<FileKey>,
     next_stream: u32,
+    /// What seals the packets of the next association.
+    cipher: Cipher,
     window: Window,
     flow: Option<Flow>,
     /// The connection whose association `flow` is; streams start on no other.
@@ -143,6 +146,7 @@ impl Transfers {
             refetch: VecDeque::new(),
             by_stream: Numbered::default(),
             next_stream: 1,
+            cipher: Cipher::Aes128Gcm,
             window: Window::default(),
             flow: None,
             flow_epoch: 0,
@@ -234,6 +238,11 @@ impl Transfers {
         })
     }
 
+    /// The server has let us in and says what it offers.
+    pub(super) fn on_welcome(&mut self, features: u32) {
+        self.cipher = agreed_cipher(features_here(), features);
+    }
+
     /// Whether an association should be asked for now.
     pub(super) fn wants_open(&mut self) -> bool {
         let now = self.clock.now();
@@ -268,7 +277,7 @@ impl Transfers {
             return;
         }
         let config = FlowConfig {
-            encrypted: self.config.security.is_encrypted(),
+            cipher: self.config.security.is_encrypted().then_some(self.cipher),
             // UDP has the number that TCP was reached at: the grant's is the server's own, which is
             // another one behind a relay or a forwarded port.
             server: peer,
