@@ -17,6 +17,7 @@ pub mod folder;
 pub mod hashes;
 pub mod index;
 pub mod kept;
+mod prefetch;
 #[cfg(unix)]
 pub mod sigbus;
 pub mod version;
