@@ -156,7 +156,7 @@ pub(super) fn add_ratios(rows: &mut [Row]) {
     for row in rows.iter_mut().filter(|row| is_ours(row)) {
         row.ratios = all
             .iter()
-            .filter(|other| !is_ours(other) && are_comparable(row, other))
+            .filter(|other| are_comparable(row, other))
             .map(|other| (other.subject.row.clone(), row.ratio_to(other)))
             .collect();
     }
@@ -173,7 +173,8 @@ pub(crate) fn are_comparable(row: &Row, other: &Row) -> bool {
     let kind = Kind::ALL.into_iter().find(|kind| kind.row() == b.row);
     let has_datagrams = kind.is_some_and(Kind::has_datagrams);
     let limits_fit = match kind {
-        Some(Kind::LimitUdpAead) => a.encrypted,
+        // It has the default cipher.
+        Some(Kind::LimitUdpAead) => a.encrypted && a.row == COLUMBA,
         Some(Kind::LimitUdpCrc) => !a.encrypted,
         Some(
             Kind::LimitUdp
@@ -189,7 +190,10 @@ pub(crate) fn are_comparable(row: &Row, other: &Row) -> bool {
         )
         | None => true,
     };
-    a.workload == b.workload && limits_fit && (!has_datagrams || a.payload_limit == b.payload_limit)
+    !is_ours(other)
+        && a.workload == b.workload
+        && limits_fit
+        && (!has_datagrams || a.payload_limit == b.payload_limit)
 }
 
 #[cfg(test)]
@@ -209,6 +213,7 @@ mod tests {
         let here = names(&plan);
         for promised in [
             ("columba", 1472, true),
+            ("columba-aes-128-gcm", 1472, true),
             ("limit-udp", 1472, false),
             ("limit-udp-aead", 1472, true),
             ("columba", 8972, true),

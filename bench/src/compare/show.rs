@@ -56,7 +56,7 @@ fn text(rows: &[Row]) -> String {
 
 fn heading(row: &Row) -> String {
     format!(
-        "{} ({} files, {} a run)\n{:<16} {:>8} {:>10} {:>10} {:>21} {:>9} {:>8} {:>8} {:>9}",
+        "{} ({} files, {} a run)\n{:<19} {:>8} {:>10} {:>10} {:>21} {:>9} {:>8} {:>8} {:>9}",
         row.subject.workload,
         row.subject.files,
         report::megabytes(report::rate(row.subject.bytes, 1.0)),
@@ -84,7 +84,7 @@ fn line(row: &Row) -> String {
         limit => limit.to_string(),
     };
     format!(
-        "{:<16} {limit:>8} {:>10} {:>10.0} {:>21} {:>9.3} {:>8.3} {:>8.3} {files:>9}{}\n",
+        "{:<19} {limit:>8} {:>10} {:>10.0} {:>21} {:>9.3} {:>8.3} {:>8.3} {files:>9}{}\n",
         subject.label(),
         if subject.encrypted {
             "encrypted"
@@ -108,7 +108,7 @@ fn ratio_line(row: &Row, other: &Row) -> String {
     };
     let cpu = row.cpu_seconds_per_gb / other.cpu_seconds_per_gb.max(1e-9);
     format!(
-        "  {}{} ≤{} {} ÷ {:<15} {:>7.2}, CPU per GB {cpu:.2}{unclear}\n",
+        "  {}{} ≤{} {} ÷ {:<18} {:>7.2}, CPU per GB {cpu:.2}{unclear}\n",
         row.subject.workload,
         match row.subject.sent_before {
             None => "",
