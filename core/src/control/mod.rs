@@ -39,7 +39,7 @@ pub mod features {
     pub const HISTORY: u32 = 1 << 1;
     /// The Hello ends with [`Heard`](super::Heard). Only to servers that offered [`HISTORY`] before.
     pub const RETURNS: u32 = 1 << 2;
-    /// [`Cipher::Aegis128L`] seals the packets of an association, if both offer it.
+    /// [`Cipher::Aegis128L`](crate::protection::Cipher::Aegis128L) seals the packets of an association, if both offer it.
     pub const AEGIS_128L: u32 = 1 << 3;
 }
 

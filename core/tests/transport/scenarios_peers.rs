@@ -5,7 +5,6 @@ use std::time::Duration;
 use columba_core::endpoint::ServerEvent;
 use columba_core::error::{CloseReason, ProtocolViolation};
 use columba_core::limits::{IDLE_TIMEOUT, SEGMENT_BYTES};
-use columba_core::protection::{Cipher, Secrets};
 use columba_core::wire::{AckHeader, HEADER_BYTES, Kind, ParsedHeader, StreamProgress};
 use columba_loss_sim::{Direction, Impairments, Random};
 use zerocopy::IntoBytes;
@@ -35,12 +34,7 @@ struct Lie {
 impl Lie {
     /// Sends it, with the keys of the client of association 1000.
     fn tell(&self, world: &mut World, number: u64) {
-        let (mut sealer, _) = Secrets::Aead {
-            cipher: Cipher::Aes128Gcm,
-            down: [0; 32],
-            up: [0x80; 32],
-        }
-        .for_client();
+        let (mut sealer, _) = world.peers[0].setup.secrets(1000).for_client();
         let header = AckHeader {
             largest: U64::new(self.largest),
             delay_us: U32::new(0),

@@ -24,7 +24,7 @@ use crate::router::{Datagram, Router};
 pub(crate) struct Peer {
     /// Number of its present association.
     pub(crate) id: u32,
-    setup: Setup,
+    pub(crate) setup: Setup,
     pub(crate) association: ClientAssociation,
     pub(crate) path: Path<Datagram>,
     pub(crate) disk: Disk,
@@ -129,6 +129,24 @@ impl Default for Setup {
     }
 }
 
+impl Setup {
+    /// What control hands out for an association.
+    pub(crate) fn secrets(&self, id: u32) -> Secrets {
+        if self.plaintext {
+            return Secrets::Plaintext;
+        }
+        Secrets::Aead {
+            cipher: if self.seed.is_multiple_of(2) {
+                Cipher::Aegis128L
+            } else {
+                Cipher::Aes128Gcm
+            },
+            down: [(id - 1000) as u8; 32],
+            up: [0x80 ^ (id - 1000) as u8; 32],
+        }
+    }
+}
+
 pub(crate) const SERVER: &str = "10.0.0.1:11490";
 
 /// Packets an eavesdropper remembers.
@@ -184,15 +202,7 @@ impl World {
 
     /// What control does: opens an association at both ends.
     fn associate(&mut self, id: u32, setup: &Setup) -> ClientAssociation {
-        let secrets = if setup.plaintext {
-            Secrets::Plaintext
-        } else {
-            Secrets::Aead {
-                cipher: Cipher::Aes128Gcm,
-                down: [(id - 1000) as u8; 32],
-                up: [0x80 ^ (id - 1000) as u8; 32],
-            }
-        };
+        let secrets = setup.secrets(id);
         let config = AssociationConfig {
             id,
             secrets: secrets.clone(),
