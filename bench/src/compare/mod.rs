@@ -23,8 +23,8 @@ use crate::progress::Progress;
 use crate::saved::{SaveArgs, Saved};
 use crate::stage::{BadUsage, Stage};
 
-pub(crate) use plan::are_comparable;
 use plan::{Entry, Plan};
+pub(crate) use plan::{are_comparable, is_ours};
 use subject::{Inputs, Subjects};
 
 const EXAMPLES: &str = "\

@@ -162,7 +162,8 @@ pub(super) fn add_ratios(rows: &mut [Row]) {
     }
 }
 
-fn is_ours(row: &Row) -> bool {
+/// Whether it is a row of Columba.
+pub(crate) fn is_ours(row: &Row) -> bool {
     OURS.contains(&row.subject.row.as_str())
 }
 

@@ -108,7 +108,8 @@ fn ratio_line(row: &Row, other: &Row) -> String {
     };
     let cpu = row.cpu_seconds_per_gb / other.cpu_seconds_per_gb.max(1e-9);
     format!(
-        "  {}{} ≤{} {} ÷ {:<18} {:>7.2}, CPU per GB {cpu:.2}{unclear}\n",
+        "  {} {}{} ≤{} {} ÷ {:<18} {:>7.2}, CPU per GB {cpu:.2}{unclear}\n",
+        row.subject.row,
         row.subject.workload,
         match row.subject.sent_before {
             None => "",

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::compare::are_comparable;
+use crate::compare::{are_comparable, is_ours};
 use crate::measured::Row;
 use crate::report::megabytes;
 
@@ -74,15 +74,12 @@ fn comparison(rows: &[&Row], plots: &Path) -> Result<String> {
 
 /// Columba's medians by everybody else's.
 fn ratios(rows: &[&Row]) -> String {
-    let mut table = Table::new(&["Columba", "÷", "throughput", "CPU per GB", ""]);
-    for row in rows.iter().filter(|row| row.subject.row == "columba") {
-        for other in rows
-            .iter()
-            .filter(|other| other.subject.row != "columba" && are_comparable(row, other))
-        {
+    let mut table = Table::new(&["row", "÷", "throughput", "CPU per GB", ""]);
+    for row in rows.iter().filter(|row| is_ours(row)) {
+        for other in rows.iter().filter(|other| are_comparable(row, other)) {
             let cpu = row.cpu_seconds_per_gb / other.cpu_seconds_per_gb.max(1e-9);
             table.row(vec![
-                format!("{}, {}", limit(row), protection(row)),
+                format!("{}: {}, {}", row.subject.row, limit(row), protection(row)),
                 other.subject.row.clone(),
                 format!("{:.2}", row.ratio_to(other)),
                 format!("{cpu:.2}"),
