@@ -9,6 +9,7 @@
 //! | `option` | socket options that no safe wrapper names (Linux) |
 //! | `cmsg` | control messages beside what a socket receives and sends (Linux) |
 //! | [`tcp`] | what TCP is told, and asked, where packets are lost |
+//! | [`prefetch`] | asks the processor for bytes ahead of their turn |
 //! | [`socket`] | how sockets are made: dual stack, buffers, TCP and UDP on one port |
 //! | [`identity`] | Ed25519 keys, their files and fingerprints |
 //! | [`tls`] | TLS 1.3 with raw public keys |
@@ -27,6 +28,7 @@ pub mod control_stream;
 pub mod identity;
 #[cfg(target_os = "linux")]
 pub mod option;
+pub mod prefetch;
 pub mod socket;
 mod source;
 pub mod tcp;

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use columba_core::units::Timestamp;
+use columba_net::prefetch::{SLICES_AHEAD, prefetch};
 use memmap2::{Mmap, MmapOptions};
 
 use super::folder::SharedFolder;
 use super::hashes::{SEGMENT_BYTES, read_exact_at, segment_hash, segments};
 use super::kept::Whole;
-use super::prefetch::prefetch;
 #[cfg(unix)]
 use super::sigbus::Guard;
 use super::version::FileVersion;
@@ -31,10 +31,6 @@ const WINDOW_OVERLAP_BYTES: u64 = 64 * 1_024;
 /// Windows of one file that are kept: clients at different places of it, or one after the other. They cost address
 /// space and page tables (2 MB per GiB), not memory: the pages are the page cache's.
 const MAX_WINDOWS: usize = 64;
-
-/// How many slices before its turn a slice is brought into the processor's cache. Files are sent from front to back, and
-/// sealing waits for each line that is not there.
-const SLICES_AHEAD: usize = 2;
 
 /// Trains within this time share one question to the system whether the file is as it was. What a change does within
 /// it is the same as what one does right after the question: wrong bytes leave, BLAKE3 finds them, the next

@@ -17,7 +17,6 @@ pub mod folder;
 pub mod hashes;
 pub mod index;
 pub mod kept;
-mod prefetch;
 #[cfg(unix)]
 pub mod sigbus;
 pub mod version;

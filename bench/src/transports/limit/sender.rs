@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::net::UdpSocket;
 
 use anyhow::Result;
+use columba_net::prefetch::{SLICES_AHEAD, prefetch};
 use socket2::SockRef;
 
 use super::frame::{Around, Framing};
@@ -42,10 +43,11 @@ pub(super) fn send(
             send_whole(socket, payload)?;
             payload.len()
         } else if work == Work::Crc {
-            send_gathered(&framing, sizes, index, payload, socket)?;
+            send_gathered(&framing, sizes, index, (payload, &source[at..]), socket)?;
             payload.len()
         } else {
-            let bytes = seal_train(&framing, sizes, index, payload, &mut train)?;
+            let following = (payload, &source[at..]);
+            let bytes = seal_train(&framing, sizes, index, following, &mut train)?;
             send_whole(socket, &train[..bytes])?;
             payload.len()
         };
@@ -56,18 +58,27 @@ pub(super) fn send(
     Ok(())
 }
 
+/// As Columba does it: `source` begins with the train's first payload.
+fn ask_ahead(source: &[u8], at: usize, sizes: Sizes) {
+    let start = (at + SLICES_AHEAD) * sizes.payload;
+    if let Some(soon) = source.get(start..start + sizes.payload) {
+        prefetch(soon);
+    }
+}
+
 fn seal_train(
     framing: &Framing,
     sizes: Sizes,
     first: u64,
-    payload: &[u8],
+    (payload, source): (&[u8], &[u8]),
     train: &mut [u8],
 ) -> Result<usize> {
     let overhead = sizes.datagram - sizes.payload;
     let mut used = 0;
-    for (index, piece) in (first..).zip(payload.chunks(sizes.payload)) {
+    for (at, piece) in payload.chunks(sizes.payload).enumerate() {
+        ask_ahead(source, at, sizes);
         let bytes = piece.len() + overhead;
-        framing.seal(index, piece, &mut train[used..][..bytes])?;
+        framing.seal(first + at as u64, piece, &mut train[used..][..bytes])?;
         used += bytes;
     }
     Ok(used)
@@ -78,13 +89,16 @@ fn send_gathered(
     framing: &Framing,
     sizes: Sizes,
     first: u64,
-    payload: &[u8],
+    (payload, source): (&[u8], &[u8]),
     socket: &UdpSocket,
 ) -> Result<()> {
     let pieces = || payload.chunks(sizes.payload);
-    let around: Vec<Around> = (first..)
-        .zip(pieces())
-        .filter_map(|(index, piece)| framing.around(index, piece))
+    let around: Vec<Around> = pieces()
+        .enumerate()
+        .filter_map(|(at, piece)| {
+            ask_ahead(source, at, sizes);
+            framing.around(first + at as u64, piece)
+        })
         .collect();
     let mut gathered = Vec::with_capacity(3 * around.len());
     for (around, piece) in around.iter().zip(pieces()) {
