@@ -27,17 +27,10 @@ pub enum Secrets {
 
 impl std::fmt::Debug for Secrets {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Self::Aead {
-                cipher: Cipher::Aes128Gcm,
-                ..
-            } => "Aead(Aes128Gcm)",
-            Self::Aead {
-                cipher: Cipher::Aegis128L,
-                ..
-            } => "Aead(Aegis128L)",
-            Self::Plaintext => "Plaintext",
-        })
+        match self {
+            Self::Aead { cipher, .. } => write!(formatter, "Aead({cipher:?})"),
+            Self::Plaintext => formatter.write_str("Plaintext"),
+        }
     }
 }
 
@@ -152,7 +145,8 @@ impl Sealer {
         }
     }
 
-    /// Seals `payload`, which lies elsewhere (in the file's map), into `packet`: one pass, no copy before it.
+    /// Seals `payload`, which lies elsewhere (in the file's map), into `packet`: one pass with AES-128-GCM,
+    /// after a copy with AEGIS-128L, whose library works in place.
     /// `packet` is exactly header · room for the payload · room for the tag; the header is written.
     ///
     /// # Panics

@@ -172,13 +172,11 @@ fn start_columba(
         columba: Box::new(Columba::start(stage, server, &wanted)?),
         before: None,
     };
-    let settings = match (entry.encrypted, entry.cipher) {
-        (false, _) => bulk::settings(None),
-        (true, cipher) => {
-            let cipher = cipher.unwrap_or_else(|| default_cipher());
-            format!("{}, {cipher}", bulk::settings(None))
-        }
-    };
+    let mut settings = bulk::settings(None);
+    if entry.encrypted {
+        settings += ", ";
+        settings += entry.cipher.unwrap_or_else(default_cipher);
+    }
     Ok((means, settings, inputs.total()))
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use columba_core::units::Timestamp;
-use columba_net::prefetch::{SLICES_AHEAD, prefetch};
+use columba_net::prefetch::prefetch_ahead;
 use memmap2::{Mmap, MmapOptions};
 
 use super::folder::SharedFolder;
@@ -304,10 +304,7 @@ impl Mapped {
         }
         let start = usize::try_from(offset - index * WINDOW_BYTES).unwrap_or(usize::MAX);
         let window = self.windows.back().ok_or(io::ErrorKind::UnexpectedEof)?;
-        let ahead = start + SLICES_AHEAD * len;
-        if let Some(soon) = window.map.get(ahead..ahead + len) {
-            prefetch(soon);
-        }
+        prefetch_ahead(&window.map, start, len);
         window
             .map
             .get(start..start + len)

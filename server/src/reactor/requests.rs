@@ -14,7 +14,7 @@ use crate::limits::MAX_PENDING_REQUESTS;
 use crate::listing::Listing;
 use crate::lobby::Refusal;
 use crate::slots::SlotId;
-use crate::transfers::grant::Terms;
+use crate::transfers::Terms;
 
 impl Reactor {
     pub(super) fn on_hello(&mut self, id: SlotId, hello: &Hello<'_>) {

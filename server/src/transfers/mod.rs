@@ -9,7 +9,7 @@
 //! - `share`: the rate limit over all; `counts`, `reports`: what is told of it.
 
 mod counts;
-pub(crate) mod grant;
+mod grant;
 mod load;
 mod reports;
 pub(crate) mod share;
@@ -35,6 +35,7 @@ use crate::files::index::SharedEntry;
 use crate::lobby::Refusal;
 use crate::slots::SlotId;
 use counts::{SenderTotals, TransferCounts};
+pub(crate) use grant::Terms;
 use share::Allowance;
 use store::{FileStore, Woken};
 use traffic::RECV_BUDGET;

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::net::UdpSocket;
 
 use anyhow::Result;
-use columba_net::prefetch::{SLICES_AHEAD, prefetch};
+use columba_net::prefetch::prefetch_ahead;
 use socket2::SockRef;
 
 use super::frame::{Around, Framing};
@@ -43,11 +43,10 @@ pub(super) fn send(
             send_whole(socket, payload)?;
             payload.len()
         } else if work == Work::Crc {
-            send_gathered(&framing, sizes, index, (payload, &source[at..]), socket)?;
+            send_gathered(&framing, sizes, index, payload, &source[at..], socket)?;
             payload.len()
         } else {
-            let following = (payload, &source[at..]);
-            let bytes = seal_train(&framing, sizes, index, following, &mut train)?;
+            let bytes = seal_train(&framing, sizes, index, payload, &source[at..], &mut train)?;
             send_whole(socket, &train[..bytes])?;
             payload.len()
         };
@@ -58,25 +57,19 @@ pub(super) fn send(
     Ok(())
 }
 
-/// As Columba does it: `source` begins with the train's first payload.
-fn ask_ahead(source: &[u8], at: usize, sizes: Sizes) {
-    let start = (at + SLICES_AHEAD) * sizes.payload;
-    if let Some(soon) = source.get(start..start + sizes.payload) {
-        prefetch(soon);
-    }
-}
-
+/// `source` begins with `payload`.
 fn seal_train(
     framing: &Framing,
     sizes: Sizes,
     first: u64,
-    (payload, source): (&[u8], &[u8]),
+    payload: &[u8],
+    source: &[u8],
     train: &mut [u8],
 ) -> Result<usize> {
     let overhead = sizes.datagram - sizes.payload;
     let mut used = 0;
     for (at, piece) in payload.chunks(sizes.payload).enumerate() {
-        ask_ahead(source, at, sizes);
+        prefetch_ahead(source, at * sizes.payload, sizes.payload);
         let bytes = piece.len() + overhead;
         framing.seal(first + at as u64, piece, &mut train[used..][..bytes])?;
         used += bytes;
@@ -84,19 +77,20 @@ fn seal_train(
     Ok(used)
 }
 
-/// The kernel gathers the train: payloads from the source, what stands around them from here.
+/// The kernel gathers the train: payloads from the source, which begins with `payload`, what stands around them from here.
 fn send_gathered(
     framing: &Framing,
     sizes: Sizes,
     first: u64,
-    (payload, source): (&[u8], &[u8]),
+    payload: &[u8],
+    source: &[u8],
     socket: &UdpSocket,
 ) -> Result<()> {
     let pieces = || payload.chunks(sizes.payload);
     let around: Vec<Around> = pieces()
         .enumerate()
         .filter_map(|(at, piece)| {
-            ask_ahead(source, at, sizes);
+            prefetch_ahead(source, at * sizes.payload, sizes.payload);
             framing.around(first + at as u64, piece)
         })
         .collect();
