@@ -146,8 +146,8 @@ mod tests {
             )
             .expect("writable");
         }
-        let index = Arc::new(Index::scan(root.path()));
-        (root, index)
+        let index = Index::scan(root.path(), |_, _| std::ops::ControlFlow::Continue(()));
+        (root, Arc::new(index.expect("it is not broken off")))
     }
 
     fn names(mut listing: Listing) -> (Vec<String>, usize) {

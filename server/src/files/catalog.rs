@@ -3,21 +3,27 @@
 //! A list, or a folder's tree, always comes from a scan that began after the question came: whatever was in the folder
 //! by then is in the answer. A tree's files are told of while that scan goes on, so that the first of them are on their way
 //! before the last are found.
+//!
+//! The thread also scans when it starts, so that the disk has been asked before the first client is. That scan is broken off as soon
+//! as there is a question: it began too early to answer it.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use super::early::{Early, Told};
 use super::folder::SharedFolder;
 use super::index::{Index, SharedEntry, is_shared_part};
 use crate::helpers::{HelperEvent, Mailbox, Ticket};
 use crate::limits::MAX_OFFERED_FILES;
 
 /// From the beginning of a scan for requests to the next one pass so many times its duration: requests that come
-/// meanwhile share a scan, and a large folder costs at most this fraction of the thread's time. The scan at the start, and
-/// those that an operator asks for, make no request wait.
+/// meanwhile share a scan, and a large folder costs at most this fraction of the thread's time. Those that an operator asks for
+/// make no request wait.
 const SCAN_SHARE: u32 = 4;
 
 /// Requests that may wait for the thread.
@@ -52,6 +58,8 @@ enum Question {
 #[derive(Debug)]
 pub struct Catalog {
     requests: Option<mpsc::SyncSender<Request>>,
+    /// There was a request.
+    asked: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -60,15 +68,17 @@ pub struct Catalog {
 pub struct Busy;
 
 impl Catalog {
-    /// Starts the thread; it scans at once.
+    /// Starts the thread; it scans until it is asked something.
     ///
     /// # Errors
     /// No thread can be started.
     pub fn start(folder: Arc<SharedFolder>, mailbox: Mailbox) -> io::Result<Self> {
         let (requests, receiver) = mpsc::sync_channel(MAX_WAITING_REQUESTS);
+        let asked = Arc::new(AtomicBool::new(false));
         let worker = Worker {
             folder,
             mailbox,
+            asked: Arc::clone(&asked),
             index: Arc::default(),
             scan_at: Instant::now(),
             waiting: Vec::new(),
@@ -78,6 +88,7 @@ impl Catalog {
             .spawn(move || worker.run(&receiver))?;
         Ok(Self {
             requests: Some(requests),
+            asked,
             thread: Some(thread),
         })
     }
@@ -130,6 +141,8 @@ impl Catalog {
     }
 
     fn send(&self, request: Request) -> Result<(), Busy> {
+        // The request itself goes over the channel; a scan that looks a little too early looks again.
+        self.asked.store(true, Ordering::Relaxed);
         let sent = self
             .requests
             .as_ref()
@@ -151,6 +164,7 @@ impl Drop for Catalog {
 struct Worker {
     folder: Arc<SharedFolder>,
     mailbox: Mailbox,
+    asked: Arc<AtomicBool>,
     index: Arc<Index>,
     /// Not before then is the folder scanned for a request.
     scan_at: Instant,
@@ -160,7 +174,7 @@ struct Worker {
 
 impl Worker {
     fn run(mut self, requests: &mpsc::Receiver<Request>) {
-        self.scan();
+        self.scan_ahead();
         while let Some(request) = self.next_request(requests) {
             match request {
                 Request::Ask(question) => self.take(question),
@@ -204,23 +218,44 @@ impl Worker {
         }
     }
 
+    /// Scans the folder until somebody asks.
+    fn scan_ahead(&mut self) {
+        let index = Index::scan(self.folder.path(), |_, _| {
+            if self.asked.load(Ordering::Relaxed) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        self.set_index(index);
+    }
+
+    fn set_index(&mut self, index: Option<Index>) {
+        let Some(index) = index else {
+            return;
+        };
+        tracing::debug!(
+            files = index.len(),
+            skipped = index.skipped,
+            "scanned the shared folder"
+        );
+        self.index = Arc::new(index);
+    }
+
     /// Scans the folder, and answers all who waited for that.
     fn scan(&mut self) {
         let start = Instant::now();
         let mut early: Vec<Early> = self.waiting.iter().map(|q| self.early(q)).collect();
-        self.index = Arc::new(Index::scan_telling(self.folder.path(), |folder, found| {
+        let index = Index::scan(self.folder.path(), |folder, found| {
             for asked in &mut early {
                 asked.tell(folder, found, |event| self.mailbox.post(event));
             }
-        }));
+            ControlFlow::Continue(())
+        });
+        self.set_index(index);
         if !self.waiting.is_empty() {
             self.scan_at = start + start.elapsed() * SCAN_SHARE;
         }
-        tracing::debug!(
-            files = self.index.len(),
-            skipped = self.index.skipped,
-            "scanned the shared folder"
-        );
         for (question, told) in std::mem::take(&mut self.waiting).into_iter().zip(early) {
             self.mailbox.post(match question {
                 Question::List { ticket, prefix } => HelperEvent::Listed {
@@ -230,7 +265,7 @@ impl Worker {
                 },
                 Question::Resolve { ticket, names } => HelperEvent::Resolved {
                     ticket,
-                    resolution: self.resolve_rest(&names, told.told),
+                    resolution: self.resolve_rest(&names, told.told()),
                 },
             });
         }
@@ -315,59 +350,6 @@ impl Worker {
                 .unreadable
                 .push(((*name).to_owned(), error.to_string())),
         }
-    }
-}
-
-/// What is told of one question while the folder is scanned for it.
-struct Early {
-    ticket: Ticket,
-    /// How the names of files start that it asks for; none when it is answered as a whole.
-    trees: Vec<String>,
-    /// How many files may still be told.
-    room: usize,
-    told: Told,
-}
-
-/// What was told of the trees that a question asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
-    Nothing,
-    /// All their files.
-    All,
-    /// As many as may be.
-    TooMany,
-}
-
-impl Early {
-    fn new(ticket: Ticket, trees: Vec<String>, room: usize) -> Self {
-        let told = if trees.is_empty() {
-            Told::Nothing
-        } else {
-            Told::All
-        };
-        Self {
-            ticket,
-            trees,
-            room,
-            told,
-        }
-    }
-
-    /// Those of the files found in `folder` that it asks for.
-    fn tell(&mut self, folder: &str, found: &[SharedEntry], post: impl FnOnce(HelperEvent)) {
-        let is_wanted = self.trees.iter().any(|tree| folder.starts_with(&**tree));
-        if !is_wanted || self.told == Told::TooMany {
-            return;
-        }
-        let Some(room) = self.room.checked_sub(found.len()) else {
-            self.told = Told::TooMany;
-            return;
-        };
-        self.room = room;
-        post(HelperEvent::Found {
-            ticket: self.ticket,
-            found: found.to_vec(),
-        });
     }
 }
 
@@ -564,22 +546,5 @@ mod tests {
         let unique: std::collections::BTreeSet<&str> = found.iter().copied().collect();
         assert_eq!((found.len(), unique.len()), (2_003, 2_003));
         assert!(!found.contains(&"docs.txt"));
-    }
-
-    #[test]
-    fn no_more_files_are_told_than_may_be_offered() {
-        let root = share();
-        let index = Index::scan(root.path());
-        let entries = index.starting_with("docs/");
-        let mut early = Early::new(ticket(1), vec!["docs/".to_owned()], 3);
-        let mut posts = 0;
-        for folder in ["", "docs/", "docs/deep/", "docs/"] {
-            early.tell(folder, &entries[..1], |_| posts += 1);
-        }
-        assert_eq!((posts, early.told), (3, Told::All));
-        early.tell("docs/", &entries[..1], |_| posts += 1);
-        early.tell("docs/", &[], |_| posts += 1);
-        assert_eq!((posts, early.told), (3, Told::TooMany));
-        assert_eq!(Early::new(ticket(1), Vec::new(), 3).told, Told::Nothing);
     }
 }

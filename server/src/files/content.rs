@@ -16,6 +16,7 @@ use super::hashes::{SEGMENT_BYTES, read_exact_at, segment_hash, segments};
 use super::kept::Whole;
 #[cfg(unix)]
 use super::sigbus::Guard;
+use super::slabs::{Slabs, Writer};
 use super::version::FileVersion;
 use super::visit::Visit;
 use super::warm;
@@ -81,10 +82,13 @@ pub enum Content {
 /// Opens files for sending. Runs on a helper thread.
 ///
 /// For each: an error when it cannot be opened or read, or changed while it was read.
-pub fn open_all(folder: &SharedFolder, wanted: Vec<Wanted>) -> Vec<(SlotId, io::Result<Opened>)> {
+pub fn open_all(
+    folder: &SharedFolder,
+    slabs: &Slabs,
+    wanted: Vec<Wanted>,
+) -> Vec<(SlotId, io::Result<Opened>)> {
     let mut visit = Visit::new(folder);
-    let mut buffer = Vec::new();
-    let mut reserve = Reserve::default();
+    let mut writer = slabs.writer();
     let open_one = |wanted: Wanted| {
         let opened_at = SystemTime::now();
         let version = wanted.version;
@@ -94,7 +98,7 @@ pub fn open_all(folder: &SharedFolder, wanted: Vec<Wanted>) -> Vec<(SlotId, io::
             }
             Some(_) | None if version.size <= SMALL_FILE_BYTES => visit
                 .open_file(&wanted.name)
-                .and_then(|file| read_whole(&file, &version, &mut buffer, &mut reserve))
+                .and_then(|file| read_whole(&file, &version, &mut writer))
                 .map(|(whole, version)| Opened::whole(whole, version, opened_at)),
             Some(_) | None => folder
                 .open_file(&wanted.name)
@@ -127,43 +131,14 @@ impl Opened {
     }
 }
 
-/// Lets the allocator ask the system for the memory of many small files at once.
-///
-/// Outside of the first thread, glibc's grows page by page: a call for each file, which costs as much as reading it and
-/// shuts out the threads that touch memory of the process for the first time.
-#[derive(Debug, Default)]
-struct Reserve {
-    bytes: usize,
-}
-
-/// Taken at once: below what allocators take from the system, and give back, in pieces of its own.
-const RESERVED_TOGETHER: usize = 96 * 1_024;
-
-impl Reserve {
-    /// Memory of `size` bytes will be asked for.
-    fn prepare(&mut self, size: usize) {
-        if self.bytes < size {
-            drop(std::hint::black_box(Vec::<u8>::with_capacity(
-                RESERVED_TOGETHER,
-            )));
-            self.bytes = RESERVED_TOGETHER;
-        }
-        self.bytes = self.bytes.saturating_sub(size);
-    }
-}
-
 /// Reads a file that had `version` when it was offered; it still has afterwards, or this fails.
 fn read_whole(
     file: &File,
     version: &FileVersion,
-    buffer: &mut Vec<u8>,
-    reserve: &mut Reserve,
+    writer: &mut Writer<'_>,
 ) -> io::Result<(Whole, FileVersion)> {
     let size = usize::try_from(version.size).unwrap_or(usize::MAX);
-    if buffer.len() < size {
-        buffer.resize(size, 0);
-    }
-    let bytes = &mut buffer[..size];
+    let bytes = writer.space(size);
     read_exact_at(file, bytes, 0)?;
     // Asked for once, after reading: what has not changed since it was offered did not change meanwhile.
     let now = FileVersion::of_file(file)?;
@@ -173,10 +148,9 @@ fn read_whole(
             "it has changed since it was offered",
         ));
     }
-    reserve.prepare(size);
     let whole = Whole {
         hash: segment_hash(0, 1, bytes),
-        bytes: Arc::from(&*bytes),
+        bytes: writer.keep(size),
     };
     Ok((whole, now))
 }
@@ -371,7 +345,9 @@ mod tests {
             version,
             kept,
         };
-        let (_, result) = open_all(folder, vec![wanted]).pop().expect("one answer");
+        let (_, result) = open_all(folder, &Slabs::default(), vec![wanted])
+            .pop()
+            .expect("one answer");
         result
     }
 
@@ -411,7 +387,7 @@ mod tests {
         assert_eq!(again.version, first.version);
         if cfg!(target_os = "linux") && !cfg!(feature = "portable-io") {
             assert!(
-                matches!(again.content, Content::Whole(same) if Arc::ptr_eq(&same.bytes, &whole.bytes))
+                matches!(again.content, Content::Whole(same) if same.bytes.as_ptr() == whole.bytes.as_ptr())
             );
         }
         std::fs::write(root.path().join("f"), b"second").expect("writable");

@@ -3,6 +3,7 @@
 //! Shared are regular files below the folder whose path is UTF-8. Left out are symlinks and other special files,
 //! whatever is hidden (a part of the path starts with a dot), and unfinished downloads (`*.part`).
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,16 +33,13 @@ pub struct Index {
 const TOLD_TOGETHER: usize = 256;
 
 impl Index {
-    /// Scans a folder.
-    #[must_use]
-    pub fn scan(root: &Path) -> Self {
-        Self::scan_telling(root, |_, _| {})
-    }
-
-    /// Scans a folder, and tells what it has found as it goes: some files of one folder at a time, and that folder's name
-    /// as files in it have it before their own (`""` or `a/b/`).
-    #[must_use]
-    pub fn scan_telling(root: &Path, mut tell: impl FnMut(&str, &[SharedEntry])) -> Self {
+    /// Scans a folder, and tells what it has found as it goes: some files of one folder at a time, at least once for each
+    /// folder, and that folder's name as files in it have it before their own (`""` or `a/b/`). `None` when it was told to
+    /// break off.
+    pub fn scan(
+        root: &Path,
+        mut tell: impl FnMut(&str, &[SharedEntry]) -> ControlFlow<()>,
+    ) -> Option<Self> {
         let mut index = Self::default();
         let mut folders = vec![(root.to_owned(), String::new(), 0)];
         while let Some((path, prefix, depth)) = folders.pop() {
@@ -51,7 +49,8 @@ impl Index {
                     for item in read.flatten() {
                         index.add(&item, &prefix, depth, &mut folders);
                         if index.entries.len() - told >= TOLD_TOGETHER {
-                            told = index.tell_from(told, &prefix, &mut tell);
+                            tell(&prefix, index.in_order_from(told)).continue_value()?;
+                            told = index.entries.len();
                         }
                     }
                 }
@@ -59,25 +58,17 @@ impl Index {
                     tracing::debug!(folder = %path.display(), %error, "a folder cannot be listed");
                 }
             }
-            index.tell_from(told, &prefix, &mut tell);
+            tell(&prefix, index.in_order_from(told)).continue_value()?;
         }
         // Stable, because that is the one that makes use of runs in order.
         index.entries.sort_by(|a, b| a.name.cmp(&b.name));
-        index
+        Some(index)
     }
 
-    fn tell_from(
-        &mut self,
-        told: usize,
-        folder: &str,
-        tell: &mut impl FnMut(&str, &[SharedEntry]),
-    ) -> usize {
+    fn in_order_from(&mut self, told: usize) -> &[SharedEntry] {
         let found = &mut self.entries[told..];
-        if !found.is_empty() {
-            found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-            tell(folder, found);
-        }
-        self.entries.len()
+        found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        found
     }
 
     fn add(
@@ -176,6 +167,11 @@ pub(super) mod tests {
         root
     }
 
+    /// Scans all of a folder.
+    pub(in super::super) fn index_of(root: &Path) -> Index {
+        Index::scan(root, |_, _| ControlFlow::Continue(())).expect("it is not broken off")
+    }
+
     pub(in super::super) fn names(entries: &[SharedEntry]) -> Vec<&str> {
         entries.iter().map(|entry| &*entry.name).collect()
     }
@@ -190,7 +186,7 @@ pub(super) mod tests {
         }
         let mut told: Vec<SharedEntry> = Vec::new();
         let mut times = 0;
-        let index = Index::scan_telling(root.path(), |folder, found| {
+        let index = Index::scan(root.path(), |folder, found| {
             assert!(found.len() <= TOLD_TOGETHER && found.is_sorted_by_key(|entry| &entry.name));
             for entry in found {
                 let (above, _) = entry
@@ -200,11 +196,30 @@ pub(super) mod tests {
             }
             told.extend_from_slice(found);
             times += 1;
+            ControlFlow::Continue(())
         });
-        // Once for each of three folders, four times for the large one.
-        assert_eq!(times, 7);
+        // Once for each of four folders, four times for the large one.
+        assert_eq!(times, 8);
+        let index = index.expect("it is not broken off");
         told.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         assert_eq!(told, index.starting_with(""));
+    }
+
+    #[test]
+    fn a_scan_can_be_broken_off() {
+        let root = share();
+        for at in 1..=4 {
+            let mut times = 0;
+            let index = Index::scan(root.path(), |_, _| {
+                times += 1;
+                if times == at {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            });
+            assert!(index.is_none() && times == at);
+        }
     }
 
     #[test]
@@ -212,7 +227,7 @@ pub(super) mod tests {
         let root = share();
         #[cfg(unix)]
         std::os::unix::fs::symlink("a.txt", root.path().join("link")).expect("writable");
-        let index = Index::scan(root.path());
+        let index = index_of(root.path());
         assert_eq!(
             names(index.starting_with("")),
             ["a.txt", "docs.txt", "docs/b.txt", "docs/deep/c"]

@@ -2,9 +2,9 @@
 //! anew costs more than sending them.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use columba_core::units::Timestamp;
 use foldhash::fast::RandomState;
 
@@ -22,7 +22,7 @@ const LIFETIME: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Whole {
     /// All its bytes.
-    pub bytes: Arc<[u8]>,
+    pub bytes: Bytes,
     /// The value of its only segment.
     pub hash: SegmentHash,
 }
@@ -57,6 +57,12 @@ impl Kept {
         {
             self.forget(&oldest);
         }
+    }
+
+    /// Whether nothing is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
     }
 
     /// When [`expire`](Self::expire) has something to do.

@@ -20,6 +20,7 @@ use crate::files::folder::SharedFolder;
 use crate::files::hashes::{HashCache, HashJob, SegmentHash, segments};
 use crate::files::index::SharedEntry;
 use crate::files::kept::Kept;
+use crate::files::slabs::Slabs;
 use crate::files::version::FileVersion;
 use crate::files::workers::{Priority, Workers};
 use crate::helpers::{HelperEvent, Mailbox};
@@ -81,6 +82,10 @@ pub(crate) struct FileStore {
     waiting: HashMap<u32, VecDeque<SlotId>, RandomState>,
     cache: HashCache,
     kept: Kept,
+    /// Memory for small files.
+    slabs: Arc<Slabs>,
+    /// Some was used, and not given back yet.
+    has_slabs: bool,
     /// Files that a helper is to open.
     unopened: Vec<Wanted>,
     folder: Arc<SharedFolder>,
@@ -113,6 +118,8 @@ impl FileStore {
             waiting: HashMap::default(),
             cache: HashCache::default(),
             kept: Kept::default(),
+            slabs: Arc::default(),
+            has_slabs: false,
             unopened: Vec::new(),
             folder,
             workers,
@@ -129,6 +136,10 @@ impl FileStore {
             self.close_oldest();
         }
         self.kept.expire(now);
+        if self.has_slabs && self.kept.is_empty() && self.files.is_empty() {
+            self.has_slabs = false;
+            self.slabs.trim();
+        }
     }
 
     /// When a file is to be closed or forgotten that nobody wants.
@@ -345,15 +356,17 @@ impl FileStore {
             return;
         }
         let wanted = std::mem::take(&mut self.unopened);
-        let (folder, mailbox) = (Arc::clone(&self.folder), self.mailbox.clone());
+        let (folder, slabs) = (Arc::clone(&self.folder), Arc::clone(&self.slabs));
+        let mailbox = self.mailbox.clone();
         self.workers.submit(Priority::Urgent, move || {
-            let opened = content::open_all(&folder, wanted);
+            let opened = content::open_all(&folder, &slabs, wanted);
             mailbox.post(HelperEvent::Opened(opened));
         });
     }
 
     /// A helper opened files, or could not.
     pub(crate) fn on_opened_all(&mut self, files: Vec<(SlotId, std::io::Result<Opened>)>) -> Woken {
+        self.has_slabs = true;
         let mut woken = Woken::with_capacity(files.len());
         for (id, result) in files {
             self.on_opened(id, result);

@@ -161,7 +161,7 @@ mod tests {
         let entry = SharedEntry { name, version };
         let offered_at = Timestamp::ZERO + std::time::Duration::from_secs(100);
         let whole = Whole {
-            bytes: Arc::from(&b"bytes"[..]),
+            bytes: bytes::Bytes::from_static(b"bytes"),
             hash: [7; 32],
         };
         store.kept.put(offered_at, version, whole);
