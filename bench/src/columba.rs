@@ -233,8 +233,5 @@ pub(crate) fn settle(written: SystemTime, stage: &mut Stage) -> Result<()> {
     let age = SystemTime::now()
         .duration_since(written)
         .unwrap_or_default();
-    let until = Instant::now() + SETTLED.saturating_sub(age);
-    // Listening, so that an interruption is heard.
-    while stage.next(until)?.is_some() {}
-    Ok(())
+    stage.wait(Instant::now() + SETTLED.saturating_sub(age))
 }

@@ -151,6 +151,13 @@ impl Stage {
         }
     }
 
+    /// Lets time pass; what anybody says meanwhile is lost.
+    pub(crate) fn wait(&mut self, until: Instant) -> Result<()> {
+        // Listening, so that an interruption is heard.
+        while self.next(until)?.is_some() {}
+        Ok(())
+    }
+
     /// The next line of one process; what others say meanwhile is lost.
     pub(crate) fn next_line_of(&mut self, id: ProcessId, what: &str) -> Result<String> {
         let deadline = Instant::now() + PATIENCE;

@@ -1,6 +1,8 @@
 //! Columba's downloads of many small files, each pair with a server of its own: the first, for which the server has to
 //! open, read and hash every file, and the next, for which it still holds them in memory.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 
 use crate::columba::{Columba, Wanted};
@@ -8,6 +10,9 @@ use crate::measured::{Row, Run, Subject};
 use crate::progress::Progress;
 use crate::session::ServerOptions;
 use crate::stage::Stage;
+
+/// A server looks through its folder when it starts, and others run for long before the first client comes.
+const AT_REST_AFTER: Duration = Duration::from_millis(300);
 
 /// What was measured so far.
 #[derive(Debug, Default)]
@@ -27,6 +32,7 @@ impl Twice {
         counts: bool,
     ) -> Result<()> {
         let columba = Columba::start(stage, server, wanted)?;
+        stage.wait(Instant::now() + AT_REST_AFTER)?;
         let mut sent_again = 0;
         for runs in [&mut self.first, &mut self.again] {
             let mut run = columba.run(stage, progress)?;

@@ -35,7 +35,7 @@ pub(super) fn make_cold(stage: &mut Stage, paths: &[PathBuf]) -> Result<()> {
 
 /// Waits until no more memory goes back to a hypervisor, if none becomes free meanwhile.
 pub(super) fn settle(stage: &mut Stage) -> Result<()> {
-    wait(stage, GIVING_BACK)
+    stage.wait(Instant::now() + GIVING_BACK)
 }
 
 /// However long that takes.
@@ -64,15 +64,8 @@ fn drop_from_memory(stage: &mut Stage, paths: &[PathBuf]) -> Result<()> {
                 share * 1e2
             );
         }
-        wait(stage, DROP_EVERY)?;
+        stage.wait(Instant::now() + DROP_EVERY)?;
     }
-}
-
-/// Waits, listening, so that an interruption is heard.
-fn wait(stage: &mut Stage, time: Duration) -> Result<()> {
-    let until = Instant::now() + time;
-    while stage.next(until)?.is_some() {}
-    Ok(())
 }
 
 #[cfg(not(target_os = "linux"))]

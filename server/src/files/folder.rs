@@ -6,6 +6,13 @@ use std::path::{Component, Path, PathBuf};
 
 use super::version::FileVersion;
 
+/// How files are opened: without waiting for a FIFO's other end.
+#[cfg(all(target_os = "linux", not(feature = "portable-io")))]
+pub(super) const READ: rustix::fs::OFlags = rustix::fs::OFlags::RDONLY
+    .union(rustix::fs::OFlags::CLOEXEC)
+    .union(rustix::fs::OFlags::NONBLOCK)
+    .union(rustix::fs::OFlags::NOCTTY);
+
 /// A folder whose files may be opened by name.
 #[derive(Debug)]
 pub struct SharedFolder {
@@ -73,26 +80,13 @@ impl SharedFolder {
         Ok(openat2(&self.handle, name, flags, Mode::empty(), resolve)?)
     }
 
-    /// Opens a file below a folder that was [entered](Self::enter), for reading.
-    ///
-    /// # Errors
-    /// As [`open_file`](Self::open_file), but files that are not regular are opened, too.
-    #[cfg(all(target_os = "linux", not(feature = "portable-io")))]
-    pub(super) fn open_in(
-        folder: impl rustix::fd::AsFd,
-        name: &str,
-    ) -> Result<File, rustix::io::Errno> {
-        use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let resolve =
-            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        openat2(folder, name, flags, Mode::empty(), resolve).map(File::from)
-    }
-
     #[cfg(all(target_os = "linux", not(feature = "portable-io")))]
     fn open_confined(&self, name: &str) -> io::Result<File> {
-        match Self::open_in(&self.handle, name) {
-            Ok(opened) => Ok(opened),
+        use rustix::fs::{Mode, ResolveFlags, openat2};
+        let resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        match openat2(&self.handle, name, READ, Mode::empty(), resolve) {
+            Ok(opened) => Ok(opened.into()),
             // A kernel before 5.6, or a sandbox that does not know the call.
             Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {
                 self.portable.open_confined(name)

@@ -1,7 +1,8 @@
 //! Memory for the bytes of many small files, in pieces that the system provides at once.
 //!
-//! To touch a page of memory for the first time costs more than to read a file of that size. So small files share slabs as large as a
-//! huge page, which the system is asked to use, and slabs are used again when nobody needs what is in them.
+//! To touch a page of memory for the first time costs about as much as to read a file of that size. So small files share slabs, which the
+//! system fills with pages at once, and slabs are used again when nobody needs what is in them. (Not huge pages: where a host
+//! takes back what its guest has free, that is what it takes, and each costs milliseconds anew.)
 //! Their number is bounded: a file that is needed for long keeps the whole slab from being used again, and without a slab a file has
 //! memory of its own.
 #![expect(
@@ -9,16 +10,15 @@
     reason = "writing to a part of memory whose other parts are read"
 )]
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use memmap2::{MmapMut, MmapRaw};
 
-/// A huge page of most processors.
-const SLAB_BYTES: usize = 2 * 1_024 * 1_024;
+/// Of each slab.
+const SLAB_BYTES: usize = 512 * 1_024;
 /// Room for all that is kept, and for what is on its way.
-const MAX_SLABS: usize = 40;
+const MAX_SLABS: usize = 160;
 
 /// Slabs for helper threads to take one from.
 #[derive(Debug, Default)]
@@ -26,8 +26,8 @@ pub struct Slabs(Mutex<Pool>);
 
 #[derive(Debug, Default)]
 struct Pool {
-    /// Those that may have room in front, then those that are full, the one first that has been so for longest.
-    slabs: VecDeque<Slab>,
+    /// The one last that was used last, and so is most likely in the processor's cache.
+    slabs: Vec<Slab>,
     /// Slabs there are, with those that were taken.
     count: usize,
 }
@@ -50,10 +50,9 @@ struct Piece {
 impl Slab {
     fn new() -> std::io::Result<Self> {
         let memory = MmapRaw::from(MmapMut::map_anon(SLAB_BYTES)?);
+        // Before Linux 5.14, and elsewhere, pages come one by one.
         #[cfg(target_os = "linux")]
-        if let Err(error) = memory.advise(memmap2::Advice::HugePage) {
-            tracing::debug!(%error, "small files have no huge pages");
-        }
+        let _ = memory.advise(memmap2::Advice::PopulateWrite);
         Ok(Self {
             memory: Arc::new(memory),
             used: 0,
@@ -128,11 +127,12 @@ impl Slabs {
     /// A slab with so much room.
     fn take(&self, room: usize) -> Option<Slab> {
         let pool = &mut *self.lock();
-        if let Some(mut slab) = pool.slabs.pop_front() {
-            if slab.room() >= room || slab.reclaim() {
-                return Some(slab);
-            }
-            pool.slabs.push_front(slab);
+        let place = pool
+            .slabs
+            .iter_mut()
+            .rposition(|slab| slab.room() >= room || slab.reclaim());
+        if let Some(place) = place {
+            return Some(pool.slabs.remove(place));
         }
         if pool.count >= MAX_SLABS {
             return None;
@@ -143,13 +143,8 @@ impl Slabs {
         Some(slab)
     }
 
-    fn put_back(&self, slab: Slab, is_full: bool) {
-        let pool = &mut *self.lock();
-        if is_full {
-            pool.slabs.push_back(slab);
-        } else {
-            pool.slabs.push_front(slab);
-        }
+    fn put_back(&self, slab: Slab) {
+        self.lock().slabs.push(slab);
     }
 }
 
@@ -166,7 +161,7 @@ impl Writer<'_> {
     /// Where to write a file of `len` bytes; they may be anything before that.
     pub fn space(&mut self, len: usize) -> &mut [u8] {
         if let Some(full) = self.slab.take_if(|slab| slab.room() < len) {
-            self.slabs.put_back(full, true);
+            self.slabs.put_back(full);
         }
         if self.slab.is_none() && len <= SLAB_BYTES {
             self.slab = self.slabs.take(len);
@@ -192,7 +187,7 @@ impl Writer<'_> {
 impl Drop for Writer<'_> {
     fn drop(&mut self) {
         if let Some(slab) = self.slab.take() {
-            self.slabs.put_back(slab, false);
+            self.slabs.put_back(slab);
         }
     }
 }

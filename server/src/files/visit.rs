@@ -4,6 +4,8 @@
 use std::fs::File;
 use std::io;
 
+#[cfg(all(target_os = "linux", not(feature = "portable-io")))]
+use super::folder::READ;
 use super::folder::SharedFolder;
 use super::version::FileVersion;
 
@@ -41,10 +43,12 @@ impl<'a> Visit<'a> {
     /// # Errors
     /// As [`SharedFolder::open_file`].
     pub fn open_file(&mut self, name: &str) -> io::Result<File> {
+        use rustix::fs::{Mode, OFlags, openat};
+        // One part of a path leads nowhere else, if it is no symlink: nothing is left for `openat2` to confine.
         if let Some((handle, own)) = self.enter(name)
-            && let Ok(file) = SharedFolder::open_in(handle, own)
+            && let Ok(file) = openat(handle, own, READ | OFlags::NOFOLLOW, Mode::empty())
         {
-            return Ok(file);
+            return Ok(file.into());
         }
         // The usual way may still be open, and says what is wrong.
         self.folder.open_file(name).map(|(file, _)| file)

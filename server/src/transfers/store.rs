@@ -386,7 +386,7 @@ impl FileStore {
                 if let Content::Whole(whole) = &opened.content {
                     // Only of use if a later change would show in the timestamps.
                     if opened.version.is_settled(opened.opened_at, HASH_SETTLED) {
-                        self.kept.put(self.now, opened.version, whole.clone());
+                        self.kept.put(self.now, opened.version, whole);
                     }
                     stored.state = State::Open(opened.content);
                 } else {

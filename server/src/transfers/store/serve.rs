@@ -164,7 +164,9 @@ mod tests {
             bytes: bytes::Bytes::from_static(b"bytes"),
             hash: [7; 32],
         };
-        store.kept.put(offered_at, version, whole);
+        for _ in 0..2 {
+            store.kept.put(offered_at, version, &whole);
+        }
         let mut begin = |now, offered_at| {
             store.set_now(now);
             let key = store.acquire(1, &entry, offered_at);
