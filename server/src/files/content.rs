@@ -75,8 +75,8 @@ pub struct Wanted {
 pub enum Content {
     /// All of them; the file is closed.
     Whole(Whole),
-    /// Windows into it.
-    Mapped(Mapped),
+    /// Windows into it. Apart, for most files are small.
+    Mapped(Box<Mapped>),
 }
 
 /// Opens files for sending. Runs on a helper thread.
@@ -123,7 +123,7 @@ impl Opened {
         warm::read_as_asked(&file);
         let warm = warm::count_warm(&file, version.size, 0, warm::READ_AHEAD_SEGMENTS);
         Self {
-            content: Content::Mapped(Mapped::new(file, version)),
+            content: Content::Mapped(Box::new(Mapped::new(file, version))),
             version,
             opened_at,
             warm,
@@ -358,7 +358,7 @@ mod tests {
 
     fn mapped(folder: &SharedFolder) -> Mapped {
         match opened(folder, None).content {
-            Content::Mapped(mapped) => mapped,
+            Content::Mapped(mapped) => *mapped,
             Content::Whole(_) => panic!("large files are mapped"),
         }
     }

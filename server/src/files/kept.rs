@@ -2,8 +2,8 @@
 //! anew costs more than sending them. What was wanted once does not: most files never are again, and memory that is not used
 //! again costs more than reading.
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasher;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,51 +29,70 @@ pub struct Whole {
     pub hash: SegmentHash,
 }
 
-/// Small files by version; those known longest go first.
+/// Small files by version; those kept longest go first.
 #[derive(Debug, Default)]
 pub struct Kept {
-    files: HashMap<FileVersion, Wanted, RandomState>,
+    /// Each with when it was wanted last.
+    files: HashMap<FileVersion, (Whole, Timestamp), RandomState>,
     /// Each file once, with when it is looked at.
     order: VecDeque<(Timestamp, FileVersion)>,
     bytes: usize,
+    seen: Seen,
 }
 
-/// A file that was wanted.
-#[derive(Debug)]
-struct Wanted {
-    /// When it was last.
-    at: Timestamp,
-    /// What is kept of it, from the second time on; apart, for most are wanted once.
-    whole: Option<Box<Whole>>,
+/// Fingerprints that are remembered at most: 1 MiB.
+const PLACES: usize = 1 << 18;
+
+/// Which files were wanted lately, roughly: each has one place for its fingerprint, and one that has the same place later
+/// takes it.
+#[derive(Debug, Default)]
+struct Seen {
+    prints: Vec<u32>,
+    hasher: RandomState,
+    /// All is forgotten then.
+    until: Timestamp,
+}
+
+impl Seen {
+    /// Remembers a file, and tells whether it was remembered before.
+    fn insert(&mut self, now: Timestamp, version: &FileVersion) -> bool {
+        self.expire(now);
+        if self.prints.is_empty() {
+            self.prints = vec![0; PLACES];
+            self.until = now + LIFETIME;
+        }
+        let hash = self.hasher.hash_one(version).to_ne_bytes();
+        let [place, print] =
+            [0, 4].map(|at| u32::from_ne_bytes([0, 1, 2, 3].map(|i| hash[at + i])));
+        // No file has the print of an empty place.
+        let print = print | 1;
+        std::mem::replace(&mut self.prints[place as usize % PLACES], print) == print
+    }
+
+    fn expire(&mut self, now: Timestamp) {
+        if self.until <= now {
+            self.prints = Vec::new();
+        }
+    }
 }
 
 impl Kept {
     /// The file, if it is kept. Whether it still is as it was is for the caller to find out.
     pub fn get(&mut self, now: Timestamp, version: &FileVersion) -> Option<Whole> {
-        let wanted = self.files.get_mut(version)?;
-        wanted.at = now;
-        wanted.whole.as_deref().cloned()
+        let (whole, wanted_at) = self.files.get_mut(version)?;
+        *wanted_at = now;
+        Some(whole.clone())
     }
 
     /// A file was wanted, and read: keeps it if that is not the first time.
     pub fn put(&mut self, now: Timestamp, version: FileVersion, whole: &Whole) {
-        match self.files.entry(version) {
-            Entry::Vacant(place) => {
-                place.insert(Wanted {
-                    at: now,
-                    whole: None,
-                });
-                self.order.push_back((now + LIFETIME, version));
-                self.bytes += ENTRY_BYTES;
-            }
-            Entry::Occupied(mut wanted) => {
-                let wanted = wanted.get_mut();
-                wanted.at = now;
-                if wanted.whole.is_none() {
-                    self.bytes += whole.bytes.len();
-                    wanted.whole = Some(Box::new(whole.clone()));
-                }
-            }
+        if !self.seen.insert(now, &version) {
+            return;
+        }
+        let cost = whole.bytes.len() + ENTRY_BYTES;
+        if self.files.insert(version, (whole.clone(), now)).is_none() {
+            self.order.push_back((now + LIFETIME, version));
+            self.bytes += cost;
         }
         while self.bytes > MAX_KEPT_BYTES
             && let Some((_, oldest)) = self.order.pop_front()
@@ -82,7 +101,7 @@ impl Kept {
         }
     }
 
-    /// Whether nothing is known.
+    /// Whether nothing is kept.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()
@@ -96,10 +115,11 @@ impl Kept {
 
     /// Forgets what nobody wanted for long.
     pub fn expire(&mut self, now: Timestamp) {
+        self.seen.expire(now);
         while self.next_expiry().is_some_and(|at| at <= now)
             && let Some((_, version)) = self.order.pop_front()
         {
-            let again = self.files.get(&version).map(|wanted| wanted.at + LIFETIME);
+            let again = self.files.get(&version).map(|&(_, at)| at + LIFETIME);
             match again {
                 Some(again) if again > now => self.order.push_back((again, version)),
                 Some(_) | None => self.forget(&version),
@@ -108,9 +128,8 @@ impl Kept {
     }
 
     fn forget(&mut self, version: &FileVersion) {
-        if let Some(gone) = self.files.remove(version) {
-            let bytes = gone.whole.map_or(0, |whole| whole.bytes.len());
-            self.bytes -= bytes + ENTRY_BYTES;
+        if let Some((gone, _)) = self.files.remove(version) {
+            self.bytes -= gone.bytes.len() + ENTRY_BYTES;
         }
     }
 }
@@ -153,7 +172,7 @@ mod tests {
         assert_eq!(kept.files.len(), kept.order.len());
         assert!(kept.get(at(0), &version(0)).is_none());
         assert!(kept.get(at(0), &version(count - 1)).is_some());
-        for inode in 0..1_000_000 {
+        for inode in (0..1_000_000).flat_map(|inode| [inode; 2]) {
             kept.put(at(0), version(inode), &whole(0));
         }
         assert!(kept.files.len() <= MAX_KEPT_BYTES / ENTRY_BYTES);
@@ -162,28 +181,41 @@ mod tests {
     #[test]
     fn what_is_wanted_a_second_time_is_kept() {
         let mut kept = Kept::default();
-        assert!(kept.get(at(0), &version(1)).is_none());
-        kept.put(at(0), version(1), &whole(10));
-        assert!(kept.get(at(1), &version(1)).is_none());
-        assert_eq!((kept.bytes, kept.is_empty()), (ENTRY_BYTES, false));
-        kept.put(at(1), version(1), &whole(10));
-        assert!(kept.get(at(2), &version(1)).is_some());
-        kept.put(at(2), version(1), &whole(10));
+        for second in [0, 100] {
+            kept.put(at(second), version(1), &whole(10));
+            assert!(kept.get(at(second), &version(1)).is_none() && kept.is_empty());
+            kept.expire(at(second + 60));
+        }
+        kept.put(at(200), version(1), &whole(10));
+        kept.put(at(259), version(1), &whole(10));
+        assert!(kept.get(at(300), &version(1)).is_some());
+        kept.put(at(300), version(1), &whole(10));
         assert_eq!(kept.bytes, ENTRY_BYTES + 10);
-        kept.expire(at(60));
-        assert!(kept.get(at(60), &version(1)).is_some(), "wanted meanwhile");
+    }
+
+    #[test]
+    fn nearly_all_of_many_files_are_remembered() {
+        let mut seen = Seen::default();
+        let mut count = |at| {
+            (0..10_000)
+                .filter(|&inode| seen.insert(at, &version(inode)))
+                .count()
+        };
+        assert_eq!(count(at(0)), 0);
+        assert!(count(at(59)) > 9_000);
+        assert_eq!(count(at(60)), 0);
     }
 
     #[test]
     fn what_nobody_wants_goes() {
         let mut kept = Kept::default();
-        kept.put(at(0), version(1), &whole(10));
-        kept.put(at(0), version(2), &whole(10));
-        kept.put(at(0), version(2), &whole(10));
+        for inode in [1, 1, 2, 2, 2] {
+            kept.put(at(0), version(inode), &whole(10));
+        }
         assert!(kept.get(at(50), &version(2)).is_some());
         assert_eq!(kept.next_expiry(), Some(at(60)));
         kept.expire(at(60));
-        assert!(!kept.files.contains_key(&version(1)));
+        assert!(kept.get(at(60), &version(1)).is_none());
         kept.expire(at(109));
         assert!(kept.files.contains_key(&version(2)));
         kept.expire(at(110));
