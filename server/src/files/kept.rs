@@ -6,11 +6,11 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::time::Duration;
 
-use bytes::Bytes;
 use columba_core::units::Timestamp;
 use foldhash::fast::RandomState;
 
 use super::hashes::SegmentHash;
+use super::slabs::FileBytes;
 use super::version::FileVersion;
 
 /// Bytes that this costs at most.
@@ -24,7 +24,7 @@ const LIFETIME: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Whole {
     /// All its bytes.
-    pub bytes: Bytes,
+    pub bytes: FileBytes,
     /// The value of its only segment.
     pub hash: SegmentHash,
 }
@@ -150,7 +150,7 @@ mod tests {
 
     fn whole(bytes: usize) -> Whole {
         Whole {
-            bytes: vec![7; bytes].into(),
+            bytes: FileBytes::from(&*vec![7; bytes]),
             hash: [3; 32],
         }
     }

@@ -10,9 +10,9 @@
     reason = "writing to a part of memory whose other parts are read"
 )]
 
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use memmap2::{MmapMut, MmapRaw};
 
 /// Of each slab.
@@ -32,19 +32,33 @@ struct Pool {
     count: usize,
 }
 
-/// Memory that is written from its beginning to its end, by whoever has this, and read by those who have pieces.
+/// Memory that is written from its beginning to its end, by whoever has this, and read by those who have files in it.
 #[derive(Debug)]
 struct Slab {
     memory: Arc<MmapRaw>,
-    /// Bytes that belong to pieces.
+    /// Bytes that belong to files.
     used: usize,
 }
 
-/// Bytes in a slab that do not change any more.
-struct Piece {
-    memory: Arc<MmapRaw>,
-    start: usize,
-    len: usize,
+/// Memory of a slab, for all that is written to it in one go. One count of who needs it for each file would go from processor to
+/// processor with each file.
+#[derive(Debug)]
+struct Lease(Arc<MmapRaw>);
+
+/// The bytes of a small file. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct FileBytes(Place);
+
+#[derive(Clone, Debug)]
+enum Place {
+    /// A part of a slab that does not change any more.
+    Slab {
+        lease: Arc<Lease>,
+        start: usize,
+        len: usize,
+    },
+    /// Memory of its own.
+    Alone(Arc<[u8]>),
 }
 
 impl Slab {
@@ -59,7 +73,7 @@ impl Slab {
         })
     }
 
-    /// Makes all of it room again, if nobody has a piece of it.
+    /// Makes all of it room again, if nobody has a file in it.
     fn reclaim(&mut self) -> bool {
         let is_free = Arc::get_mut(&mut self.memory).is_some();
         if is_free {
@@ -75,29 +89,45 @@ impl Slab {
     /// Its next `len` bytes, at most its [`room`](Self::room).
     fn next(&mut self, len: usize) -> &mut [u8] {
         assert!(len <= self.room(), "no more than there is");
-        // SAFETY: the bytes from `used` on lie within the map, are zero or were written before, and belong to no piece: no
+        // SAFETY: the bytes from `used` on lie within the map, are zero or were written before, and belong to no file: no
         // other reference to them exists as long as this one borrows the slab, the only one of its memory.
         unsafe { std::slice::from_raw_parts_mut(self.memory.as_mut_ptr().add(self.used), len) }
     }
 
-    /// The next `len` bytes become a piece.
-    fn take(&mut self, len: usize) -> Piece {
-        assert!(len <= self.room(), "no more than there is");
+    /// The next `len` bytes become a file's.
+    fn take(&mut self, len: usize, lease: &Arc<Lease>) -> Place {
+        assert!(
+            len <= self.room() && Arc::ptr_eq(&self.memory, &lease.0),
+            "no more than there is"
+        );
         let start = self.used;
         self.used += len;
-        Piece {
-            memory: Arc::clone(&self.memory),
+        Place::Slab {
+            lease: Arc::clone(lease),
             start,
             len,
         }
     }
 }
 
-impl AsRef<[u8]> for Piece {
-    fn as_ref(&self) -> &[u8] {
-        // SAFETY: the range lies within the map, which lives as long as the piece, and nobody writes there: its slab writes only
-        // from `used` on, which is behind this, until no piece is left.
-        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().add(self.start), self.len) }
+impl Deref for FileBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            // SAFETY: the range lies within the map, which lives as long as the lease, and nobody writes there: its slab writes only
+            // from `used` on, which is behind this, until no lease is left.
+            Place::Slab { lease, start, len } => unsafe {
+                std::slice::from_raw_parts(lease.0.as_ptr().add(*start), *len)
+            },
+            Place::Alone(bytes) => bytes,
+        }
+    }
+}
+
+impl From<&[u8]> for FileBytes {
+    fn from(bytes: &[u8]) -> Self {
+        Self(Place::Alone(bytes.into()))
     }
 }
 
@@ -152,7 +182,7 @@ impl Slabs {
 #[derive(Debug)]
 pub struct Writer<'a> {
     slabs: &'a Slabs,
-    slab: Option<Slab>,
+    slab: Option<(Slab, Arc<Lease>)>,
     /// For a file that no slab has room for.
     alone: Vec<u8>,
 }
@@ -160,14 +190,18 @@ pub struct Writer<'a> {
 impl Writer<'_> {
     /// Where to write a file of `len` bytes; they may be anything before that.
     pub fn space(&mut self, len: usize) -> &mut [u8] {
-        if let Some(full) = self.slab.take_if(|slab| slab.room() < len) {
-            self.slabs.put_back(full);
+        if let Some(full) = self.slab.take_if(|(slab, _)| slab.room() < len) {
+            drop(full.1);
+            self.slabs.put_back(full.0);
         }
         if self.slab.is_none() && len <= SLAB_BYTES {
-            self.slab = self.slabs.take(len);
+            self.slab = self.slabs.take(len).map(|slab| {
+                let lease = Arc::new(Lease(Arc::clone(&slab.memory)));
+                (slab, lease)
+            });
         }
         match &mut self.slab {
-            Some(slab) => slab.next(len),
+            Some((slab, _)) => slab.next(len),
             None => {
                 self.alone.resize(self.alone.len().max(len), 0);
                 &mut self.alone[..len]
@@ -176,17 +210,19 @@ impl Writer<'_> {
     }
 
     /// What was written to a [`space`](Self::space) of `len` bytes just now.
-    pub fn keep(&mut self, len: usize) -> Bytes {
+    pub fn keep(&mut self, len: usize) -> FileBytes {
         match &mut self.slab {
-            Some(slab) => Bytes::from_owner(slab.take(len)),
-            None => Bytes::copy_from_slice(&self.alone[..len]),
+            Some((slab, lease)) => FileBytes(slab.take(len, lease)),
+            None => FileBytes::from(&self.alone[..len]),
         }
     }
 }
 
 impl Drop for Writer<'_> {
     fn drop(&mut self) {
-        if let Some(slab) = self.slab.take() {
+        // The lease first: without files in it the slab is free.
+        if let Some((slab, lease)) = self.slab.take() {
+            drop(lease);
             self.slabs.put_back(slab);
         }
     }
@@ -196,7 +232,7 @@ impl Drop for Writer<'_> {
 mod tests {
     use super::*;
 
-    fn write(writer: &mut Writer<'_>, content: u8, len: usize) -> Bytes {
+    fn write(writer: &mut Writer<'_>, content: u8, len: usize) -> FileBytes {
         writer.space(len).fill(content);
         writer.keep(len)
     }
@@ -228,7 +264,7 @@ mod tests {
         let mut writer = slabs.writer();
         for round in 0..200_u8 {
             // Two slabs' worth at most are needed at a time.
-            let pieces: Vec<Bytes> = (0..32)
+            let pieces: Vec<FileBytes> = (0..32)
                 .map(|_| write(&mut writer, round, SLAB_BYTES / 32))
                 .collect();
             assert!(pieces.iter().all(|piece| piece[..] == pieces[0][..]));
@@ -240,7 +276,7 @@ mod tests {
     fn memory_is_bounded_and_comes_back() {
         let slabs = Slabs::default();
         let mut writer = slabs.writer();
-        let kept: Vec<Bytes> = (0..2 * MAX_SLABS)
+        let kept: Vec<FileBytes> = (0..2 * MAX_SLABS)
             .map(|_| write(&mut writer, 7, SLAB_BYTES))
             .collect();
         assert_eq!(slabs.lock().count, MAX_SLABS);

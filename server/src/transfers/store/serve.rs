@@ -161,7 +161,7 @@ mod tests {
         let entry = SharedEntry { name, version };
         let offered_at = Timestamp::ZERO + std::time::Duration::from_secs(100);
         let whole = Whole {
-            bytes: bytes::Bytes::from_static(b"bytes"),
+            bytes: b"bytes".as_slice().into(),
             hash: [7; 32],
         };
         for _ in 0..2 {
