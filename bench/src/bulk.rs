@@ -1,7 +1,7 @@
 //! Downloads over loopback, as fast as they go, several times: one large file, several at once, or many small ones.
 //!
 //! Server and clients are processes of their own. The files lie in memory (where the system has such a folder), their
-//! hashes are in the server's cache after a first run that is not counted; small files are fetched twice from each of
+//! hashes are in the server's cache after a first run that is not counted; small files are fetched three times from each of
 //! several servers, and make two rows. CPU time is that of all processes over a run,
 //! the clients' from their very start.
 

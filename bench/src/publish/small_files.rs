@@ -42,8 +42,9 @@ pub(super) fn section(rows: &[&Row], plots: &Path) -> Result<String> {
     }
     text += match ours.map(|row| row.subject.sent_before) {
         Some(Some(false)) => {
-            " `first`: from a server that was just started, so that it opens, reads and hashes every file; `again`: once \
-             more from the same server, which holds in memory what it sent within the last minute. The first counts.\n\n"
+            " `first`: from a server that was just started, so that it opens, reads and hashes every file; `again`: the \
+             third time from the same server, which holds in memory what was wanted twice within a minute. The first \
+             counts.\n\n"
         }
         Some(Some(true) | None) => {
             " Columba's server had sent the same files within the last minute, and so held them in memory.\n\n"
