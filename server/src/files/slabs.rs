@@ -1,8 +1,8 @@
 //! Memory for the bytes of many small files, in pieces that the system provides at once.
 //!
 //! To touch a page of memory for the first time costs about as much as to read a file of that size. So small files share slabs, which the
-//! system fills with pages at once, and slabs are used again when nobody needs what is in them. (Not huge pages: where a host
-//! takes back what its guest has free, that is what it takes, and each costs milliseconds anew.)
+//! system fills with pages at once, and slabs are used again when nobody needs what is in them. (No huge pages: where a host
+//! takes back what its guest has free, it takes those, and each costs milliseconds anew.)
 //! Their number is bounded: a file that is needed for long keeps the whole slab from being used again, and without a slab a file has
 //! memory of its own.
 #![expect(
@@ -156,21 +156,26 @@ impl Slabs {
 
     /// A slab with so much room.
     fn take(&self, room: usize) -> Option<Slab> {
-        let pool = &mut *self.lock();
-        let place = pool
-            .slabs
-            .iter_mut()
-            .rposition(|slab| slab.room() >= room || slab.reclaim());
-        if let Some(place) = place {
-            return Some(pool.slabs.remove(place));
+        {
+            let pool = &mut *self.lock();
+            let place = pool
+                .slabs
+                .iter_mut()
+                .rposition(|slab| slab.room() >= room || slab.reclaim());
+            if let Some(place) = place {
+                return Some(pool.slabs.remove(place));
+            }
+            if pool.count >= MAX_SLABS {
+                return None;
+            }
+            pool.count += 1;
         }
-        if pool.count >= MAX_SLABS {
-            return None;
+        // That takes time, in which others may have theirs. Without memory for a slab there may be some for one file.
+        let slab = Slab::new().ok();
+        if slab.is_none() {
+            self.lock().count -= 1;
         }
-        // Without memory for a slab there may be some for one file.
-        let slab = Slab::new().ok()?;
-        pool.count += 1;
-        Some(slab)
+        slab
     }
 
     fn put_back(&self, slab: Slab) {
