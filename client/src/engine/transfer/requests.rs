@@ -56,7 +56,7 @@ pub(super) struct Request {
     /// Frames whose last answer is still to come.
     pub(super) unanswered: usize,
     /// Its offered files: an answer may come twice, after a reconnect.
-    pub(super) offered: HashMap<String, FileKey, RandomState>,
+    pub(super) offered: HashMap<String, FileKey>,
     /// Files that have not ended.
     pub(super) unfinished: usize,
     /// Bytes of all offered files.
@@ -74,7 +74,7 @@ impl Request {
             parked: HashSet::default(),
             told: GetProgress::default(),
             unanswered: 0,
-            offered: HashMap::default(),
+            offered: HashMap::new(),
             unfinished: 0,
             total_bytes: 0,
             ended_bytes: 0,
