@@ -12,12 +12,12 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::columba::{Columba, Expected, Wanted, settle};
+use crate::first_and_again::FirstAndAgain;
 use crate::measured::{Row, Run, Subject};
 use crate::progress::Progress;
 use crate::saved::{SaveArgs, Saved};
 use crate::session::ServerOptions;
 use crate::stage::{BadUsage, Stage};
-use crate::twice::Twice;
 use crate::{content, os, report, write_limit};
 
 /// Where Linux keeps files in memory.
@@ -179,14 +179,14 @@ fn small_files(
     progress: &Progress,
 ) -> Result<bool> {
     settle(SystemTime::now(), stage)?;
-    let mut twice = Twice::default();
+    let mut downloads = FirstAndAgain::default();
     for run in 0..=args.runs {
-        twice.run(stage, options, wanted, progress, run > 0)?;
+        downloads.run(stage, options, wanted, progress, run > 0)?;
     }
     progress.clear();
     let subject = subject_of(args, &wanted.expected);
     let mut saved = Saved::begin(&args.save, "bulk")?;
-    for row in twice.into_rows(&subject, &settings(args.congestion.as_deref()))? {
+    for row in downloads.into_rows(&subject, &settings(args.congestion.as_deref()))? {
         saved.show(&row, args.json, || describe(&row))?;
     }
     saved.end(progress);

@@ -17,12 +17,12 @@ const AT_REST_AFTER: Duration = Duration::from_millis(300);
 
 /// What was measured so far.
 #[derive(Debug, Default)]
-pub(crate) struct Twice {
+pub(crate) struct FirstAndAgain {
     first: Vec<Run>,
     again: Vec<Run>,
 }
 
-impl Twice {
+impl FirstAndAgain {
     /// Starts a server and downloads three times.
     pub(crate) fn run(
         &mut self,

@@ -30,6 +30,7 @@ mod compare;
 mod content;
 mod demo;
 mod download;
+mod first_and_again;
 mod histogram;
 mod idle;
 mod machine;
@@ -51,7 +52,6 @@ mod session;
 mod sparse;
 mod stage;
 mod transports;
-mod twice;
 mod write_limit;
 
 use std::ffi::OsString;

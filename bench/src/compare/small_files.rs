@@ -8,12 +8,12 @@ use anyhow::Result;
 use crate::bulk::{self, Sink, make_files, memory_folder};
 use crate::columba::settle;
 use crate::content;
+use crate::first_and_again::FirstAndAgain;
 use crate::measured::{Row, Subject};
 use crate::progress::Progress;
 use crate::session::ServerOptions;
 use crate::stage::Stage;
 use crate::transports::Kind;
-use crate::twice::Twice;
 
 use super::plan::{Entry, Plan};
 use super::subject::{Inputs, Subjects};
@@ -91,14 +91,14 @@ pub(super) fn rows(plan: &Plan, files: u32, runs: u32, progress: &Progress) -> R
 /// Columba, each time with a server that has sent none of the files.
 struct Ours<'i> {
     inputs: &'i Inputs<'i>,
-    twice: Twice,
+    downloads: FirstAndAgain,
 }
 
 impl<'i> Ours<'i> {
     fn new(inputs: &'i Inputs<'i>) -> Self {
         Self {
             inputs,
-            twice: Twice::default(),
+            downloads: FirstAndAgain::default(),
         }
     }
 
@@ -111,7 +111,7 @@ impl<'i> Ours<'i> {
         };
         let wanted = self.inputs.wanted(PAYLOAD_LIMIT);
         let quiet = Progress::new(true);
-        self.twice.run(stage, server, &wanted, &quiet, counts)
+        self.downloads.run(stage, server, &wanted, &quiet, counts)
     }
 
     fn into_rows(self) -> Result<Vec<Row>> {
@@ -127,6 +127,6 @@ impl<'i> Ours<'i> {
             parallel: 1,
             sent_before: None,
         };
-        self.twice.into_rows(&subject, &bulk::settings(None))
+        self.downloads.into_rows(&subject, &bulk::settings(None))
     }
 }

@@ -5,7 +5,7 @@
 //! before the last are found.
 //!
 //! The thread also scans when it starts, so that the disk has been asked before the first client is. That scan is broken off as soon
-//! as there is a question: it began too early to answer it.
+//! as there is a request: it began too early to answer a question.
 
 use std::io;
 use std::ops::ControlFlow;

@@ -86,6 +86,7 @@ mod tests {
         for folder in ["", "docs/", "docs/deep/", "docs/"] {
             early.tell(folder, &entries[..1], |_| posts += 1);
         }
+        early.tell("docs/", &[], |_| posts += 1);
         assert_eq!((posts, early.told()), (3, Told::All));
         early.tell("docs/", &entries[..1], |_| posts += 1);
         early.tell("docs/", &[], |_| posts += 1);

@@ -1,11 +1,12 @@
 //! Small files that were wanted twice lately stay in memory: others often want them, too, and reading and hashing them
-//! anew costs more than sending them. What was wanted once does not: most files never are again, and memory that is not used
-//! again costs more than reading.
+//! anew costs more than sending them. What was wanted once does not: most files never are again, and memory that was not used
+//! before costs more than reading.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::time::Duration;
 
+use columba_core::packet_number::low_half;
 use columba_core::units::Timestamp;
 use foldhash::fast::RandomState;
 
@@ -13,7 +14,7 @@ use super::hashes::SegmentHash;
 use super::slabs::FileBytes;
 use super::version::FileVersion;
 
-/// Bytes that this costs at most.
+/// Bytes that are kept at most.
 const MAX_KEPT_BYTES: usize = 64 * 1_024 * 1_024;
 /// What a file costs besides its bytes.
 const ENTRY_BYTES: usize = 256;
@@ -61,12 +62,11 @@ impl Seen {
             self.prints = vec![0; PLACES];
             self.until = now + LIFETIME;
         }
-        let hash = self.hasher.hash_one(version).to_ne_bytes();
-        let [place, print] =
-            [0, 4].map(|at| u32::from_ne_bytes([0, 1, 2, 3].map(|i| hash[at + i])));
+        let hash = self.hasher.hash_one(version);
+        let place = low_half(hash) as usize % PLACES;
         // No file has the print of an empty place.
-        let print = print | 1;
-        std::mem::replace(&mut self.prints[place as usize % PLACES], print) == print
+        let print = low_half(hash >> 32) | 1;
+        std::mem::replace(&mut self.prints[place], print) == print
     }
 
     fn expire(&mut self, now: Timestamp) {
@@ -107,7 +107,7 @@ impl Kept {
         self.files.is_empty()
     }
 
-    /// When [`expire`](Self::expire) has something to do.
+    /// When [`expire`](Self::expire) has a kept file to look at.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Timestamp> {
         self.order.front().map(|&(at, _)| at)

@@ -195,9 +195,12 @@ pub struct Writer<'a> {
 impl Writer<'_> {
     /// Where to write a file of `len` bytes; they may be anything before that.
     pub fn space(&mut self, len: usize) -> &mut [u8] {
-        if let Some(full) = self.slab.take_if(|(slab, _)| slab.room() < len) {
-            drop(full.1);
-            self.slabs.put_back(full.0);
+        if self
+            .slab
+            .as_ref()
+            .is_some_and(|(slab, _)| slab.room() < len)
+        {
+            self.give_back();
         }
         if self.slab.is_none() && len <= SLAB_BYTES {
             self.slab = self.slabs.take(len).map(|slab| {
@@ -214,6 +217,14 @@ impl Writer<'_> {
         }
     }
 
+    fn give_back(&mut self) {
+        // The lease first: without files in it the slab is free.
+        if let Some((slab, lease)) = self.slab.take() {
+            drop(lease);
+            self.slabs.put_back(slab);
+        }
+    }
+
     /// What was written to a [`space`](Self::space) of `len` bytes just now.
     pub fn keep(&mut self, len: usize) -> FileBytes {
         match &mut self.slab {
@@ -225,11 +236,7 @@ impl Writer<'_> {
 
 impl Drop for Writer<'_> {
     fn drop(&mut self) {
-        // The lease first: without files in it the slab is free.
-        if let Some((slab, lease)) = self.slab.take() {
-            drop(lease);
-            self.slabs.put_back(slab);
-        }
+        self.give_back();
     }
 }
 
